@@ -1,0 +1,109 @@
+"""Our whole error tree, split by what the queue does with an error.
+
+    RoadsteadError
+    ├── Retryable            back off and try again (honouring ``retry_after``)
+    │   ├── Unreachable      no answer: refused, timed out, circuit open
+    │   ├── Throttled        429, with the server's own Retry-After
+    │   ├── ServerFault      5xx
+    │   ├── Conflict         409: somebody else wrote, or something is there already
+    │   └── Gone             410: the resourceVersion is too old; list again
+    ├── Terminal             trying the same again cannot help; wait until the input changes
+    │   ├── NotFound         404
+    │   ├── Unauthorised     401: the credentials are not accepted
+    │   ├── Forbidden        403: RBAC, quota or Pod Security say no
+    │   ├── Invalid          400, 422 and the rest of 4xx: the API server or an admission webhook refuses the object
+    │   └── UntrustedKubeconfig   a member's kubeconfig asks for something we never do
+    └── Fatal                the process must end (the lease is lost)
+
+Messages carry the server's own words; they never carry a body that was sent.
+"""
+
+from __future__ import annotations
+
+
+class RoadsteadError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class Retryable(RoadsteadError):
+    """Trying again later may help.
+
+    Attributes:
+        retry_after: seconds that the other side asked us to wait, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unreachable(Retryable):
+    """The cluster gave no answer; only this cluster is affected."""
+
+
+class Throttled(Retryable):
+    """The API server answered 429."""
+
+
+class ServerFault(Retryable):
+    """The API server answered 5xx."""
+
+
+class Conflict(Retryable):
+    """The API server answered 409."""
+
+
+class Gone(Retryable):
+    """The API server answered 410: the watch or list must start anew."""
+
+
+class Terminal(RoadsteadError):
+    """Trying the same again cannot help."""
+
+
+class NotFound(Terminal):
+    """The API server answered 404."""
+
+
+class Unauthorised(Terminal):
+    """The API server answered 401."""
+
+
+class Forbidden(Terminal):
+    """The API server answered 403."""
+
+
+class Invalid(Terminal):
+    """The API server or an admission webhook refuses the object."""
+
+
+class UntrustedKubeconfig(Terminal):
+    """A kubeconfig uses a feature that would run code, read files or skip verification."""
+
+
+class Fatal(RoadsteadError):
+    """The process must end; Kubernetes starts it again."""
+
+
+_BY_STATUS: dict[int, type[Terminal]] = {401: Unauthorised, 403: Forbidden, 404: NotFound}
+
+
+def from_status(status: int, message: str, *, retry_after: float | None = None) -> RoadsteadError:
+    """The error for an HTTP answer of an API server.
+
+    A 500 whose message says that the *object* cannot be merged (duplicate list keys, undeclared fields under
+    server-side apply) is the caller's fault and stays so: it is terminal.
+    """
+    match status:
+        case 409:
+            return Conflict(message, retry_after=retry_after)
+        case 410:
+            return Gone(message, retry_after=retry_after)
+        case 429:
+            return Throttled(message, retry_after=retry_after)
+        case 500 if "failed to create typed" in message or "field not declared in schema" in message:
+            return Invalid(message)
+        case _ if status >= 500 or status == 408:
+            return ServerFault(message, retry_after=retry_after)
+        case _:
+            return _BY_STATUS.get(status, Invalid)(message)
