@@ -1,0 +1,394 @@
+"""One long-lived client per cluster, on raw JSON.
+
+`kubernetes.aio` brings configuration, credentials and the connection pool; requests and answers stay plain dicts, since
+building its model objects costs more than the request. Its defaults that do not suit an operator are set here: 100
+connections *including watches*, a time-out of 300 s, and trust in the proxy environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from roadstead.kernel.errors import Gone, NotFound, ServerFault, Unreachable, from_status
+from roadstead.kernel.gate import Gate
+from roadstead.kernel.kubeconfig import MemberAccess
+from roadstead.kernel.objects import Gvr
+
+MAX_CONNECTIONS = 512
+REQUEST_TIMEOUT = 10.0
+"""Seconds in all for one request that is not a watch."""
+CONNECT_TIMEOUT = 3.0
+WATCH_SILENCE = 90.0
+"""Seconds without a byte after which a watch is given up; the API server sends a bookmark about once a minute."""
+PAGE_SIZE = 500
+LIST_TIMEOUT = 60.0
+
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML; the API server has no JSON media type for apply before 1.33
+_MERGE = "application/merge-patch+json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+Observer = Callable[[str, str, int, float], None]
+"""Gets cluster, method, status (0 without an answer) and seconds of every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One line of a watch: ``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK``."""
+
+    type: str
+    object: dict[str, Any]
+
+
+async def hub_configuration(kubeconfig: str | None) -> Configuration:
+    """Where the operator itself runs: its ServiceAccount, or a kubeconfig of the person who started it (trusted)."""
+    configuration = Configuration()
+    if kubeconfig:
+        await load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=kubeconfig, client_configuration=configuration, persist_config=False
+        )
+    else:
+        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return configuration
+
+
+def member_configuration(access: MemberAccess) -> Configuration:
+    """The configuration for a member; client certificates pass through a private file that is gone afterwards."""
+    configuration = Configuration(host=access.server, ca_cert_data=access.ca, tls_server_name=access.tls_server_name)
+    if access.token is not None:
+        configuration.api_key["BearerToken"] = f"Bearer {access.token}"
+    return configuration
+
+
+class ClusterClient:
+    """Reads and writes one cluster. Must be made and used in one event loop; close it with `close`.
+
+    Args:
+        name: the cluster's name, for messages and metrics.
+        configuration: host and credentials.
+        access: for a member with a client certificate, where it is.
+        gate: the circuit breaker; None for the hub, without which nothing can go on anyway.
+        observe: gets every request's outcome.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        configuration: Configuration,
+        *,
+        access: MemberAccess | None = None,
+        gate: Gate | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        self.name = name
+        self.gate = gate
+        self._configuration = configuration
+        self._observe = observe
+        self._served: dict[str, frozenset[str]] = {}
+        configuration.connection_pool_maxsize = MAX_CONNECTIONS
+        configuration.client_session_kwargs = {"trust_env": False, "auto_decompress": True}
+        pool = RESTClientObject(configuration)
+        if access is not None and access.client_certificate is not None:
+            _load_client_certificate(pool, access)
+        self._session = pool._create_pool_manager()
+        self._server_hostname = configuration.tls_server_name
+        self._base = configuration.host.rstrip("/")
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail."""
+        await self._session.close()
+
+    async def get(self, gvr: Gvr, namespace: str, name: str, *, metadata_only: bool = False) -> dict[str, Any]:
+        """Read one object.
+
+        Raises:
+            NotFound: it does not exist.
+            RoadsteadError: see `roadstead.kernel.errors`; the same for every method here.
+        """
+        return await self._json("GET", gvr.path(namespace, name), accept=_METADATA if metadata_only else _JSON)
+
+    async def find(self, gvr: Gvr, namespace: str, name: str, *, metadata_only: bool = False) -> dict[str, Any] | None:
+        """Like `get`, but None when it does not exist."""
+        try:
+            return await self.get(gvr, namespace, name, metadata_only=metadata_only)
+        except NotFound:
+            return None
+
+    async def pages(
+        self,
+        gvr: Gvr,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        page_size: int = PAGE_SIZE,
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """List a collection page by page: the items of each page and the resourceVersion of the whole.
+
+        Raises:
+            Gone: the continuation has expired; begin again.
+        """
+        accept = _METADATA_LIST if metadata_only else _JSON
+        query = {"limit": str(page_size)}
+        if labels:
+            query["labelSelector"] = labels
+        if fields:
+            query["fieldSelector"] = fields
+        while True:
+            page = await self._json("GET", gvr.path(namespace), query=query, accept=accept, timeout=LIST_TIMEOUT)
+            metadata = page["metadata"]
+            yield page.get("items") or [], metadata.get("resourceVersion", "")  # an empty metadata list has items: null
+            if not metadata.get("continue"):
+                return
+            query["continue"] = metadata["continue"]
+
+    async def apply(
+        self,
+        gvr: Gvr,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        manager: str,
+        force: bool = True,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Server-side apply; returns the object as the server has it now.
+
+        With ``metadata.resourceVersion: "1"`` in the body this is an atomic create (409 when something is there);
+        with ``metadata.uid`` an update of exactly that object (409 or 422 when it is gone or another).
+        """
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        if dry_run:
+            query["dryRun"] = "All"
+        path = gvr.path(namespace, name, subresource)
+        return await self._json("PATCH", path, query=query, body=body, content_type=_APPLY)
+
+    async def merge_patch(
+        self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str
+    ) -> dict[str, Any]:
+        """A JSON merge patch (RFC 7386); put ``metadata.resourceVersion`` or ``uid`` in to make it conditional."""
+        query = {"fieldManager": manager}
+        return await self._json("PATCH", gvr.path(namespace, name), query=query, body=body, content_type=_MERGE)
+
+    async def create(self, gvr: Gvr, namespace: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
+        """Create an object; `Conflict` when its name is taken."""
+        return await self._json("POST", gvr.path(namespace), query={"fieldManager": manager}, body=body)
+
+    async def replace(
+        self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str
+    ) -> dict[str, Any]:
+        """Write a whole object; `Conflict` when ``metadata.resourceVersion`` is no longer the current one."""
+        return await self._json("PUT", gvr.path(namespace, name), query={"fieldManager": manager}, body=body)
+
+    async def delete(self, gvr: Gvr, namespace: str, name: str, *, uid: str) -> bool:
+        """Delete exactly the object with this uid, its dependants in the background; False when it was gone."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        try:
+            await self._json("DELETE", gvr.path(namespace, name), body=body)
+        except NotFound:
+            return False
+        return True
+
+    async def serves(self, gvr: Gvr) -> bool:
+        """Whether the cluster serves this type; the answer is kept until `forget_discovery`."""
+        known = self._served.get(gvr.api_version)
+        if known is None:
+            try:
+                group = await self._json("GET", f"/apis/{gvr.api_version}" if gvr.group else f"/api/{gvr.version}")
+                known = frozenset(str(resource["name"]) for resource in group.get("resources") or ())
+            except NotFound:
+                known = frozenset()
+            self._served[gvr.api_version] = known
+        return gvr.resource in known
+
+    def forget_discovery(self) -> None:
+        """Ask the cluster again what it serves."""
+        self._served.clear()
+
+    async def version(self, *, timeout: float = REQUEST_TIMEOUT) -> str:
+        """The API server's version, such as ``v1.36.3``; passes the gate, since this is how recovery is noticed."""
+        answer = await self._json("GET", "/version", timeout=timeout, guarded=False)
+        if self.gate is not None:
+            self.gate.reset()
+        return str(answer.get("gitVersion", ""))
+
+    async def watch(
+        self,
+        gvr: Gvr,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        timeout_seconds: int = 300,
+    ) -> AsyncIterator[WatchEvent]:
+        """Follow a collection from a resourceVersion; ends when the server ends it.
+
+        Raises:
+            Gone: the resourceVersion is too old.
+            Unreachable: no byte for `WATCH_SILENCE` seconds, or the connection broke.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        if labels:
+            query["labelSelector"] = labels
+        if fields:
+            query["fieldSelector"] = fields
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=WATCH_SILENCE)
+        headers = await self._headers(_METADATA if metadata_only else _JSON)
+        url = f"{self._base}{gvr.path(namespace)}?{urlencode(query)}"
+        try:
+            async with self._session.get(
+                url, headers=headers, timeout=timeout, server_hostname=self._server_hostname
+            ) as response:
+                if response.status != 200:
+                    raise _error(self.name, response.status, await response.read(), response.headers)
+                async for line in _lines(response.content):
+                    yield self._event(orjson.loads(line))
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise Unreachable(f"{self.name}: the watch of {gvr} broke: {_describe(error)}") from error
+
+    def _event(self, line: dict[str, Any]) -> WatchEvent:
+        if line["type"] == "ERROR":
+            status = line["object"]
+            code, message = int(status.get("code", 500)), str(status.get("message", ""))
+            raise Gone(message) if code == 410 else from_status(code, f"{self.name}: {message}")
+        return WatchEvent(line["type"], line["object"])
+
+    async def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": "roadstead-operator"}
+        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        return headers
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        accept: str = _JSON,
+        timeout: float = REQUEST_TIMEOUT,
+        guarded: bool = True,
+    ) -> dict[str, Any]:
+        url = f"{self._base}{path}?{urlencode(query)}" if query else f"{self._base}{path}"
+        headers = await self._headers(accept)
+        data = None
+        if body is not None:
+            data = orjson.dumps(body)
+            headers["Content-Type"] = content_type
+        gate = self.gate if guarded else None
+        token = gate.enter() if gate is not None else 0
+        started = asyncio.get_running_loop().time()
+        status = 0
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+                server_hostname=self._server_hostname,
+                allow_redirects=False,  # a member must not send our token elsewhere
+            ) as response:
+                content = await response.read()
+                status = response.status
+                answer_headers = response.headers
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if gate is not None:
+                gate.failed(token, _describe(error))
+            raise Unreachable(f"{self.name} does not answer: {_describe(error)}") from error
+        except asyncio.CancelledError:
+            if gate is not None:
+                gate.left(token)
+            raise
+        finally:
+            if self._observe is not None:
+                self._observe(self.name, method, status, asyncio.get_running_loop().time() - started)
+        if gate is not None:
+            gate.answered(token)
+        if not 200 <= status < 300:
+            raise _error(self.name, status, content, answer_headers)
+        try:
+            answer = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise ServerFault(f"{self.name} answered {status} with something that is not JSON") from error
+        if not isinstance(answer, dict):
+            raise ServerFault(f"{self.name} answered {status} with JSON that is not an object")
+        return answer
+
+
+def _load_client_certificate(pool: RESTClientObject, access: MemberAccess) -> None:
+    """Python's ssl reads certificates only from files: hand it one that only we can read, then remove it."""
+    descriptor, path = tempfile.mkstemp(prefix="roadstead-")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{access.client_key}\n{access.client_certificate}\n")
+        pool.ssl_context.load_cert_chain(path)
+    finally:
+        os.unlink(path)  # noqa: PTH108 - pathlib adds nothing here
+
+
+def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
+    message = ""
+    try:
+        parsed = orjson.loads(content)
+        if isinstance(parsed, dict):
+            message = str(parsed.get("message") or parsed.get("reason") or "")
+    except orjson.JSONDecodeError:
+        message = content[:200].decode(errors="replace").strip()
+    retry_after: float | None = None
+    try:
+        retry_after = float(headers.get("Retry-After", ""))
+    except ValueError:
+        retry_after = None
+    return from_status(status, f"{cluster} answered {status}: {message or 'no message'}", retry_after=retry_after)
+
+
+def _describe(error: BaseException) -> str:
+    """The cause in words; time-outs have no text of their own."""
+    return "no answer in time" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; the reader's own `readline` gives up on long ones."""
+    rest: list[bytes] = []
+    async for chunk in stream.iter_any():
+        head, newline, tail = chunk.partition(b"\n")
+        if not newline:
+            rest.append(chunk)
+            continue
+        yield b"".join((*rest, head))
+        parts: Sequence[bytes] = tail.split(b"\n")
+        for line in parts[:-1]:
+            yield line
+        rest = [parts[-1]] if parts[-1] else []

@@ -1,0 +1,307 @@
+"""What we know of our children in one cluster, packed.
+
+220,000 children as Python objects cost more than a hundred MiB; as bytes, one string for each owner, they cost a tenth.
+A record holds what deciding needs and nothing else: identity, the body hash that we wrote, a digest of the fields that
+we own, what that digest was when we last wrote, and, for workloads, the few status fields that readiness needs.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import unhexlify
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from roadstead.kernel import objects
+from roadstead.kernel.fieldset import owned_fields
+from roadstead.kernel.objects import CHILD_TYPES, Gvr, Key
+
+_HEAD = struct.Struct("<BB16sQ8s8s8sBBH")
+_TERMINATING = 1
+NOTHING = bytes(8)
+"""A digest that no child has: "not known"."""
+
+_INDEX = {gvr: position for position, gvr in enumerate(CHILD_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadStatus:
+    """The part of a Deployment's or StatefulSet's state that readiness is derived from.
+
+    ``failure`` is the controller's own message when it cannot make pods (quota, Pod Security, a webhook).
+    """
+
+    generation: int = 0
+    observed_generation: int = 0
+    wanted: int = 0
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    available: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One child as it is in the cluster. Digests are 8 bytes; `NOTHING` when unknown."""
+
+    gvr: Gvr
+    name: str
+    region: str
+    uid: str
+    resource_version: int
+    body_hash: bytes
+    fields: bytes
+    expected: bytes
+    terminating: bool = False
+    workload: WorkloadStatus | None = None
+
+
+def digest_of_owned(metadata: Mapping[str, Any]) -> bytes:
+    """The digest of our apply entry; `NOTHING` when we have none. The server writes ``fieldsV1`` in a stable order."""
+    fields = owned_fields(metadata, objects.FIELD_MANAGER)
+    return NOTHING if fields is None else blake2b(orjson.dumps(fields), digest_size=8).digest()
+
+
+def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
+    """The custom resource that an object's labels name as its owner; None when it is not of this hub."""
+    labels = metadata.get("labels") or {}
+    if labels.get(objects.HUB_LABEL) != hub or labels.get(objects.MANAGED_BY_LABEL) != objects.MANAGED_BY:
+        return None
+    kind, name = labels.get(objects.OWNER_KIND_LABEL), labels.get(objects.OWNER_NAME_LABEL)
+    if not kind or not name:
+        return None
+    return Key(kind, labels.get(objects.OWNER_NAMESPACE_LABEL, ""), name)
+
+
+def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:
+    """Keep of a Deployment or StatefulSet what readiness needs."""
+    status = body.get("status") or {}
+    failure = ""
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            failure = str(condition.get("message", ""))[:500]
+    return WorkloadStatus(
+        generation=int(body["metadata"].get("generation", 0)),
+        observed_generation=int(status.get("observedGeneration", 0)),
+        wanted=int((body.get("spec") or {}).get("replicas", 1)),
+        replicas=int(status.get("replicas", 0)),
+        updated=int(status.get("updatedReplicas", 0)),
+        ready=int(status.get("readyReplicas", 0)),
+        available=int(status.get("availableReplicas", 0)),
+        failure=failure,
+    )
+
+
+def to_record(gvr: Gvr, body: Mapping[str, Any]) -> Record:
+    """A record of an object (full or metadata only) as the API server returned it."""
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    try:
+        body_hash = unhexlify(annotations.get(objects.BODY_HASH_ANNOTATION, ""))
+    except ValueError:
+        body_hash = NOTHING
+    return Record(
+        gvr=gvr,
+        name=metadata["name"],
+        region=(metadata.get("labels") or {}).get(objects.REGION_LABEL, ""),
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        body_hash=body_hash if len(body_hash) == len(NOTHING) else NOTHING,
+        fields=digest_of_owned(metadata),
+        expected=NOTHING,
+        terminating="deletionTimestamp" in metadata,
+        workload=project_workload(body) if gvr in objects.WORKLOAD_TYPES and "spec" in body else None,
+    )
+
+
+class ChildStore:
+    """Children of every owner of this hub in one cluster.
+
+    Args:
+        hub: our hub id; objects of other hubs are not ours to know.
+    """
+
+    def __init__(self, hub: str) -> None:
+        self._hub = hub
+        self._blobs: dict[Key, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def owners(self) -> Iterable[Key]:
+        """Every custom resource that has children here, whether it still exists or not."""
+        return tuple(self._blobs)
+
+    def children(self, owner: Key, region: str | None = None) -> list[Record]:
+        """The owner's children, of one region or of all, in a stable order."""
+        records = [record for record in _unpack(self._blobs.get(owner, b"")) if region in (None, record.region)]
+        records.sort(key=lambda record: (_INDEX[record.gvr], record.name))
+        return records
+
+    def upsert(self, gvr: Gvr, body: Mapping[str, Any], *, expected: bool = False, moved: bool = False) -> Key | None:
+        """Take in an object from a list, a watch or an answer to our own write.
+
+        Args:
+            gvr: its type.
+            body: the object; older than what we know is ignored (an event may come after the answer to a write).
+            expected: the object is how our own write left it.
+            moved: it was there before under another state (a MODIFIED event): if its owner does not know it, somebody
+                changed the labels that say whose it is, and the former owner must forget it.
+
+        Returns:
+            The owner to reconcile, or None when nothing of interest changed.
+        """
+        owner = owner_of(body["metadata"], self._hub)
+        if owner is None:
+            return None
+        new = to_record(gvr, body)
+        records = list(_unpack(self._blobs.get(owner, b"")))
+        position = next((i for i, old in enumerate(records) if old.gvr == gvr and old.name == new.name), None)
+        if position is None:
+            if moved:
+                self._forget_elsewhere(gvr, new.uid, owner)
+            records.append(replace(new, expected=new.fields) if expected else new)
+        else:
+            old = records[position]
+            if old.resource_version > new.resource_version and old.uid == new.uid:
+                return None
+            same_object = old.uid == new.uid
+            new = replace(new, expected=new.fields if expected else old.expected if same_object else NOTHING)
+            if new == replace(old, resource_version=new.resource_version):
+                records[position] = new
+                self._blobs[owner] = _pack(records)
+                return None
+            records[position] = new
+        self._blobs[owner] = _pack(records)
+        return owner
+
+    def confirm(self, owner: Key, records: Iterable[Record]) -> None:
+        """These records are how they should be: what they own now is what is expected from here on."""
+        confirmed = {(record.gvr, record.name): record for record in records}
+        changed = [
+            replace(known, expected=known.fields)
+            if (record := confirmed.get((known.gvr, known.name))) is not None and record.fields == known.fields
+            else known
+            for known in _unpack(self._blobs.get(owner, b""))
+        ]
+        if changed:
+            self._blobs[owner] = _pack(changed)
+
+    def remove(self, gvr: Gvr, body: Mapping[str, Any]) -> Key | None:
+        """The object is gone (or lost the labels that made it ours); returns the owner to reconcile."""
+        metadata = body["metadata"]
+        owner = owner_of(metadata, self._hub)
+        if owner is not None and self._drop(owner, gvr, metadata["uid"]):
+            return owner
+        return self._forget_elsewhere(gvr, metadata["uid"], owner)
+
+    def forget(self, owner: Key, gvr: Gvr, uid: str) -> None:
+        """We deleted this object ourselves and the server says that it is gone."""
+        self._drop(owner, gvr, uid)
+
+    def retain(self, gvr: Gvr, uids: set[str], up_to: int) -> list[Key]:
+        """After a complete list at resourceVersion ``up_to``: drop what was not in it; returns the owners."""
+        touched = []
+        for owner, blob in list(self._blobs.items()):
+            records = list(_unpack(blob))
+            kept = [r for r in records if r.gvr != gvr or r.uid in uids or r.resource_version > up_to]
+            if len(kept) != len(records):
+                self._set(owner, kept)
+                touched.append(owner)
+        return touched
+
+    def _drop(self, owner: Key, gvr: Gvr, uid: str) -> bool:
+        records = list(_unpack(self._blobs.get(owner, b"")))
+        kept = [record for record in records if record.gvr != gvr or record.uid != uid]
+        if len(kept) == len(records):
+            return False
+        self._set(owner, kept)
+        return True
+
+    def _forget_elsewhere(self, gvr: Gvr, uid: str, but: Key | None) -> Key | None:
+        """Rare: labels were edited by hand, so only the uid tells which owner knew the object."""
+        needle = unhexlify(uid.replace("-", ""))
+        for owner, blob in self._blobs.items():
+            if owner != but and needle in blob and self._drop(owner, gvr, uid):
+                return owner
+        return None
+
+    def _set(self, owner: Key, records: list[Record]) -> None:
+        if records:
+            self._blobs[owner] = _pack(records)
+        else:
+            self._blobs.pop(owner, None)
+
+
+def _pack(records: Iterable[Record]) -> bytes:
+    parts = []
+    for record in records:
+        name, region = record.name.encode(), record.region.encode()
+        workload = b"" if record.workload is None else _pack_workload(record.workload)
+        parts.append(
+            _HEAD.pack(
+                _INDEX[record.gvr],
+                _TERMINATING if record.terminating else 0,
+                unhexlify(record.uid.replace("-", "")),
+                record.resource_version,
+                record.body_hash,
+                record.fields,
+                record.expected,
+                len(name),
+                len(region),
+                len(workload),
+            )
+        )
+        parts += (name, region, workload)
+    return b"".join(parts)
+
+
+def _unpack(blob: bytes) -> Iterator[Record]:
+    at = 0
+    while at < len(blob):
+        index, flags, uid, version, body_hash, fields, expected, names, regions, workloads = _HEAD.unpack_from(blob, at)
+        at += _HEAD.size
+        name = blob[at : at + names].decode()
+        at += names
+        region = blob[at : at + regions].decode()
+        at += regions
+        workload = _unpack_workload(blob[at : at + workloads]) if workloads else None
+        at += workloads
+        text = uid.hex()
+        yield Record(
+            gvr=CHILD_TYPES[index],
+            name=name,
+            region=region,
+            uid=f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}",
+            resource_version=version,
+            body_hash=body_hash,
+            fields=fields,
+            expected=expected,
+            terminating=bool(flags & _TERMINATING),
+            workload=workload,
+        )
+
+
+_WORKLOAD = struct.Struct("<QQIIIII")
+
+
+def _pack_workload(status: WorkloadStatus) -> bytes:
+    numbers = _WORKLOAD.pack(
+        status.generation,
+        status.observed_generation,
+        status.wanted,
+        status.replicas,
+        status.updated,
+        status.ready,
+        status.available,
+    )
+    return numbers + status.failure.encode()
+
+
+def _unpack_workload(blob: bytes) -> WorkloadStatus:
+    return WorkloadStatus(*_WORKLOAD.unpack_from(blob), blob[_WORKLOAD.size :].decode())
