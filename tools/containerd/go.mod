@@ -1,4 +1,4 @@
-module local/tools/containerd
+module roadstead.dev/tools/containerd
 
 go 1.26.3
 

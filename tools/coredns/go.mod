@@ -1,4 +1,4 @@
-module local/tools/coredns
+module roadstead.dev/tools/coredns
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module local/tools/local-path-provisioner
+module roadstead.dev/tools/local-path-provisioner
 
 go 1.26.0
 
