@@ -197,7 +197,14 @@ class ClusterClient:
         return await self._json("PUT", gvr.path(namespace, name), query={"fieldManager": manager}, body=body)
 
     async def delete(self, gvr: Gvr, namespace: str, name: str, *, uid: str) -> bool:
-        """Delete exactly the object with this uid, its dependants in the background; False when it was gone."""
+        """Delete exactly the object with this uid, its dependants in the background.
+
+        Returns:
+            True when the object lingers (a finalizer holds it), False when it is gone.
+
+        Raises:
+            Conflict: an object of that name with another uid is there.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -205,10 +212,10 @@ class ClusterClient:
             "propagationPolicy": "Background",
         }
         try:
-            await self._json("DELETE", gvr.path(namespace, name), body=body)
+            answer = await self._json("DELETE", gvr.path(namespace, name), body=body)
         except NotFound:
             return False
-        return True
+        return "deletionTimestamp" in (answer.get("metadata") or {})
 
     async def serves(self, gvr: Gvr) -> bool:
         """Whether the cluster serves this type; the answer is kept until `forget_discovery`."""

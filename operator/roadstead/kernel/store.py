@@ -304,4 +304,6 @@ def _pack_workload(status: WorkloadStatus) -> bytes:
 
 
 def _unpack_workload(blob: bytes) -> WorkloadStatus:
-    return WorkloadStatus(*_WORKLOAD.unpack_from(blob), blob[_WORKLOAD.size :].decode())
+    generation, observed, wanted, replicas, updated, ready, available = _WORKLOAD.unpack_from(blob)
+    failure = blob[_WORKLOAD.size :].decode()
+    return WorkloadStatus(generation, observed, wanted, replicas, updated, ready, available, failure)

@@ -19,7 +19,7 @@ from roadstead.kernel.objects import Gvr
 from roadstead.kernel.queue import backoff
 
 RESYNC_AFTER = 3600.0
-"""Seconds after which a list is made anew; up to half as much again is added so that clusters do not all list at once."""
+"""Seconds after which a list is made anew; up to half as much is added, so that clusters do not all list at once."""
 STALE_AFTER = 180.0
 """Seconds without event or bookmark after which a watch counts as stale; bookmarks come about once a minute."""
 ABSENT_RETRY = 300.0

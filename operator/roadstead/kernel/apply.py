@@ -1,0 +1,288 @@
+"""Making one region's children what they should be: create, update, leave alone, prune.
+
+Everything here follows from three facts about server-side apply that `tests/integration/kernel` proves on a real API
+server: an apply with ``resourceVersion: "1"`` creates or answers 409; one with ``uid`` updates that object or answers
+409; and every foreign change to a field that we own changes our entry in ``managedFields``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import blake2b
+from typing import Any
+
+from roadstead.kernel import objects
+from roadstead.kernel.client import ClusterClient
+from roadstead.kernel.errors import Conflict, Forbidden, Invalid, NotFound, RoadsteadError
+from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
+from roadstead.kernel.objects import CHILD_TYPES, Child, Key
+from roadstead.kernel.ownership import Claim, Owner, claim, stamped
+from roadstead.kernel.store import NOTHING, ChildStore, Record, to_record
+
+OUR_MANAGERS = frozenset({objects.FIELD_MANAGER, objects.STATUS_MANAGER, objects.HANDOVER_MANAGER})
+
+
+class Verdict(Enum):
+    """What has to be done about one desired child, from what the cache says."""
+
+    CREATE = "create"
+    KEEP = "keep"
+    UPDATE = "update"
+    INSPECT = "inspect"
+    """The body is the one that we last wrote, but whether somebody changed it since must be read (after a restart)."""
+    WAIT = "wait"
+    """It is being deleted; it can be made again when it is gone."""
+
+
+def judge(body_hash: bytes, record: Record | None) -> Verdict:
+    """Compare a desired body with the record of the child."""
+    if record is None:
+        return Verdict.CREATE
+    if record.terminating:
+        return Verdict.WAIT
+    if record.body_hash != body_hash or record.fields == NOTHING:
+        return Verdict.UPDATE
+    if record.expected == NOTHING:
+        return Verdict.INSPECT
+    return Verdict.KEEP if record.fields == record.expected else Verdict.UPDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A child that could not be made as desired; ``message`` has the cluster's own words."""
+
+    child: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass over one region's children did.
+
+    ``drifted`` names children that somebody else had changed and who that was, as far as the object tells.
+    """
+
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    waiting: tuple[str, ...] = ()
+    conflicts: tuple[Problem, ...] = ()
+    refused: tuple[Problem, ...] = ()
+    drifted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    failed: RoadsteadError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every child is now as desired."""
+        return not (self.waiting or self.conflicts or self.refused or self.failed)
+
+    @property
+    def writes(self) -> int:
+        """Writes that this pass sent and the server took."""
+        return self.created + self.updated + self.deleted
+
+
+@dataclass(slots=True)
+class _Tally:
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    waiting: list[str] = field(default_factory=list)
+    conflicts: list[Problem] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+    drifted: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    failed: RoadsteadError | None = None
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            self.created,
+            self.updated,
+            self.deleted,
+            tuple(sorted(self.waiting)),
+            tuple(sorted(self.conflicts, key=lambda problem: problem.child)),
+            tuple(sorted(self.refused, key=lambda problem: problem.child)),
+            tuple(sorted(self.drifted)),
+            self.failed,
+        )
+
+
+def body_hash_of(child: Child) -> bytes:
+    """The digest of a body as it is rendered, before our labels and annotations; the same for the same bytes."""
+    return digest(child.body)
+
+
+def applied_digest(records: Iterable[Record]) -> str:
+    """H(type, name, uid, body hash, owned fields) over the children of a region, in hex.
+
+    This is what ``status.regions[].applied`` records. While it and the digest of the inputs stand, nothing needs to be
+    rendered, read or written, also after a restart.
+    """
+    state = blake2b(digest_size=12)
+    for record in records:
+        state.update(f"{record.gvr}\0{record.name}\0{record.uid}\0{record.terminating}\0".encode())
+        state.update(record.body_hash)
+        state.update(record.fields)
+    return state.hexdigest()
+
+
+class Applier:
+    """Applies and prunes one owner's children in one region of one cluster.
+
+    Args:
+        client: the cluster.
+        store: what is known of its children.
+        owner: who owns them.
+        region: the region's name, put on every child; empty for children that belong to no region.
+    """
+
+    def __init__(self, client: ClusterClient, store: ChildStore, owner: Owner, region: str) -> None:
+        self._client = client
+        self._store = store
+        self._owner = owner
+        self._region = region
+        self._tally = _Tally()
+
+    async def converge(self, desired: Sequence[Child], *, prune: bool = True) -> Outcome:
+        """Make the children what ``desired`` says, in parallel, and delete what is no longer desired.
+
+        Nothing is deleted when any child could not be applied: a half-made state is not a reason to take more away.
+        """
+        known = {(r.gvr, r.name): r for r in self._store.children(self._owner.key, self._region)}
+        await _gather(self._one(child, known.get((child.gvr, child.name))) for child in desired)
+        tally = self._tally
+        if prune and not (tally.failed or tally.refused or tally.conflicts):
+            wanted = {(child.gvr, child.name) for child in desired}
+            await self.delete(record for identity, record in known.items() if identity not in wanted)
+        return tally.outcome()
+
+    async def delete(self, records: Iterable[Record]) -> Outcome:
+        """Delete exactly these objects (by uid); those that linger are reported as waiting."""
+        await _gather(self._delete(record) for record in records)
+        return self._tally.outcome()
+
+    async def _one(self, child: Child, record: Record | None) -> None:
+        body_hash = body_hash_of(child)
+        try:
+            match judge(body_hash, record):
+                case Verdict.KEEP:
+                    pass
+                case Verdict.WAIT:
+                    self._tally.waiting.append(str(child))
+                case Verdict.CREATE:
+                    await self._create(child, body_hash)
+                case Verdict.INSPECT:
+                    await self._inspect(child, body_hash)
+                case Verdict.UPDATE if record is not None:
+                    drifted = record.body_hash == body_hash
+                    await self._update(child, body_hash, record.uid, drifted=drifted)
+        except (Forbidden, Invalid) as error:
+            self._tally.refused.append(Problem(str(child), str(error)))
+        except NotFound as error:  # the namespace, or the type
+            self._tally.refused.append(Problem(str(child), str(error)))
+        except RoadsteadError as error:
+            self._tally.failed = error
+
+    async def _create(self, child: Child, body_hash: bytes) -> None:
+        body = stamped(child, self._owner, self._region, body_hash)
+        body["metadata"]["resourceVersion"] = "1"
+        try:
+            answer = await self._apply(child, body)
+        except Conflict:
+            await self._inspect(child, body_hash)
+            return
+        self._store.upsert(child.gvr, answer, expected=True)
+        self._tally.created += 1
+
+    async def _update(self, child: Child, body_hash: bytes, uid: str, *, drifted: bool) -> None:
+        body = stamped(child, self._owner, self._region, body_hash)
+        body["metadata"]["uid"] = uid
+        try:
+            if child.gvr in objects.WORKLOAD_TYPES and "replicas" not in (child.body.get("spec") or {}):
+                await self._hand_over_replicas(child)
+            answer = await self._apply(child, body)
+        except NotFound:
+            raise Conflict(f"{child} is gone") from None
+        if drifted:
+            self._tally.drifted.append((str(child), other_managers(answer["metadata"], OUR_MANAGERS)))
+        self._store.upsert(child.gvr, answer, expected=True)
+        self._tally.updated += 1
+
+    async def _inspect(self, child: Child, body_hash: bytes) -> None:
+        """Read the metadata of what is there: it may be ours and right, ours and drifted, or not ours."""
+        found = await self._client.find(child.gvr, child.namespace, child.name, metadata_only=True)
+        if found is None:
+            raise Conflict(f"{child} is gone")
+        metadata = found["metadata"]
+        if claim(metadata, self._owner) is Claim.FOREIGN:
+            message = f"{child} exists and is not ours; delete it or rename the service, it is never taken over"
+            self._tally.conflicts.append(Problem(str(child), message))
+            return
+        if "deletionTimestamp" in metadata:
+            self._tally.waiting.append(str(child))
+            return
+        record = to_record(child.gvr, found)
+        fields = owned_fields(metadata, objects.FIELD_MANAGER) or {}
+        body = stamped(child, self._owner, self._region, body_hash)
+        if record.body_hash == body_hash and next(missing(body, fields), None) is None:
+            self._store.confirm(self._owner.key, [record])
+            return
+        await self._update(child, body_hash, record.uid, drifted=record.body_hash == body_hash)
+
+    async def _hand_over_replicas(self, child: Child) -> None:
+        """Own the present number of replicas under a second manager before we stop applying it.
+
+        A field whose last owner drops it is removed, and the server puts the default in: a Deployment of seven replicas
+        that we leave to an autoscaler by leaving the field out would drop to one.
+        """
+        live = await self._client.get(child.gvr, child.namespace, child.name)
+        ours = owned_fields(live["metadata"], objects.FIELD_MANAGER) or {}
+        if "f:replicas" not in ours.get("f:spec", {}):
+            return
+        body = {
+            "apiVersion": child.gvr.api_version,
+            "kind": child.gvr.kind,
+            "metadata": {"name": child.name, "namespace": child.namespace, "uid": live["metadata"]["uid"]},
+            "spec": {"replicas": live["spec"]["replicas"]},
+        }
+        await self._client.apply(child.gvr, child.namespace, child.name, body, manager=objects.HANDOVER_MANAGER)
+
+    async def _apply(self, child: Child, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._client.apply(
+            child.gvr, child.namespace, child.name, body, manager=objects.FIELD_MANAGER, force=True
+        )
+
+    async def _delete(self, record: Record) -> None:
+        namespace = self._owner.key.namespace
+        label = f"{record.gvr.kind} {namespace}/{record.name}"
+        if record.terminating:
+            self._tally.waiting.append(label)
+            return
+        try:
+            lingers = await self._client.delete(record.gvr, namespace, record.name, uid=record.uid)
+            self._tally.deleted += 1
+            if lingers:
+                self._tally.waiting.append(label)
+            else:
+                self._store.forget(self._owner.key, record.gvr, record.uid)
+        except Conflict:  # the uid is another's: ours is gone
+            self._store.forget(self._owner.key, record.gvr, record.uid)
+        except (Forbidden, Invalid) as error:
+            self._tally.refused.append(Problem(label, str(error)))
+        except RoadsteadError as error:
+            self._tally.failed = error
+
+
+async def _gather(coroutines: Iterable[Any]) -> None:
+    pending = list(coroutines)
+    if len(pending) == 1:
+        await pending[0]
+    elif pending:
+        await asyncio.gather(*pending)
+
+
+def everything_of(store: ChildStore, key: Key) -> list[Record]:
+    """Every child of an owner in a cluster, of every type that any version of this operator made."""
+    return [record for record in store.children(key) if record.gvr in CHILD_TYPES]

@@ -1,0 +1,91 @@
+"""The workers: take a key, reconcile it, and let the queue know how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from roadstead.kernel.context import Context, Reconcile, Result
+from roadstead.kernel.errors import Fatal, Retryable, Terminal
+from roadstead.kernel.logs import bound
+from roadstead.kernel.objects import Key
+
+RECONCILE_TIMEOUT = 120.0
+"""Seconds after which a reconcile is called off and retried: requests have shorter limits, so this is a bug's limit."""
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Runs reconcile functions, many keys at once, one run per key.
+
+    Args:
+        ctx: handed to every reconcile.
+        reconcilers: the function of each kind.
+        workers: how many keys are worked on at once.
+    """
+
+    def __init__(self, ctx: Context, reconcilers: Mapping[str, Reconcile], *, workers: int) -> None:
+        self._ctx = ctx
+        self._reconcilers = reconcilers
+        self._workers = workers
+        self._runs = 0
+
+    async def run(self) -> None:
+        """Work until cancelled; a run that is under way is given up at an await, which is always safe.
+
+        Raises:
+            Fatal: the process must end.
+        """
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"worker {number}")
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ctx.queue.get()
+            try:
+                await self._one(key)
+            finally:
+                self._ctx.queue.done(key)
+
+    async def _one(self, key: Key) -> None:
+        reconcile = self._reconcilers.get(key.kind)
+        if reconcile is None:
+            return
+        self._runs += 1
+        queue, metrics = self._ctx.queue, self._ctx.metrics
+        started = self._ctx.clock.monotonic()
+        outcome = "error"
+        with bound(kind=key.kind, namespace=key.namespace, name=key.name, reconcile=f"{self._runs:x}"):
+            try:
+                async with asyncio.timeout(RECONCILE_TIMEOUT):
+                    result = await reconcile(key, self._ctx)
+                outcome = self._settle(key, result)
+            except Fatal:
+                raise
+            except Retryable as error:
+                delay = queue.retry(key, retry_after=error.retry_after)
+                log.warning("%s: %s; again in %.1f s", key, error, delay)
+            except Terminal as error:
+                queue.forget(key)
+                log.error("%s: %s; waiting for a change", key, error)
+            except TimeoutError:
+                log.error("%s: no end after %.0f s; again in %.1f s", key, RECONCILE_TIMEOUT, queue.retry(key))
+            except Exception:
+                metrics.panics(key.kind)
+                log.exception("%s: unexpected error; again in %.1f s", key, queue.retry(key))
+            finally:
+                metrics.reconciled(key.kind, outcome, self._ctx.clock.monotonic() - started)
+
+    def _settle(self, key: Key, result: Result) -> str:
+        queue = self._ctx.queue
+        if result.requeue_after is not None:
+            queue.add_after(key, result.requeue_after)
+        if result.unfinished:
+            delay = queue.retry(key, retry_after=result.retry_after)
+            log.info("%s: %s; again in %.1f s", key, result.unfinished, delay)
+            return "requeue"
+        queue.forget(key)
+        return "requeue_after" if result.requeue_after is not None else "success"

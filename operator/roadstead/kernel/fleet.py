@@ -1,0 +1,163 @@
+"""The clusters and regions that this operator works with: the port through which rooms meet.
+
+The room `regions` fills it; every other room only reads. A *member* is a connection to one cluster; a *site* is a
+Region as the other rooms see it. Several sites may share a member (node pools of one cluster).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from roadstead.kernel import objects
+from roadstead.kernel.client import ClusterClient
+from roadstead.kernel.clock import Clock
+from roadstead.kernel.objects import CHILD_TYPES, OPTIONAL_TYPES, WORKLOAD_TYPES, Gvr, Key
+from roadstead.kernel.store import ChildStore
+from roadstead.kernel.watch import Watcher
+
+HUB_MEMBER = "hub"
+"""The name of the member that is the operator's own cluster."""
+
+
+class Member:
+    """A connection to one cluster, with what is known of our children there, kept fresh by watches.
+
+    Args:
+        name: `HUB_MEMBER`, or the region's name.
+        client: the connection.
+        hub: our hub id.
+        clock: time.
+        enqueue: is called with the owner of every child that changed.
+    """
+
+    def __init__(
+        self, name: str, client: ClusterClient, hub: str, clock: Clock, enqueue: Callable[[Key], None]
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.store = ChildStore(hub)
+        self._enqueue = enqueue
+        selector = f"{objects.MANAGED_BY_LABEL}={objects.MANAGED_BY},{objects.HUB_LABEL}={hub}"
+        self.watchers = [
+            Watcher(
+                client,
+                gvr,
+                self,
+                clock,
+                labels=selector,
+                metadata_only=gvr not in WORKLOAD_TYPES,
+                optional=gvr in OPTIONAL_TYPES,
+            )
+            for gvr in CHILD_TYPES
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._tasks = [
+            asyncio.create_task(watcher.run(), name=f"watch {self.name} {watcher.gvr}") for watcher in self.watchers
+        ]
+
+    async def stop(self) -> None:
+        """Stop watching and close the connection."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self.client.close()
+
+    @property
+    def synced(self) -> bool:
+        """Whether every type of child has been listed completely; before, nothing may be created or pruned."""
+        return all(watcher.synced.is_set() for watcher in self.watchers)
+
+    @property
+    def watch_error(self) -> str:
+        """What keeps a watch from being established; empty when all is well."""
+        return next((watcher.error for watcher in self.watchers if watcher.error), "")
+
+    def oldest_watch(self) -> float:
+        """Seconds since the quietest watch heard from the server."""
+        return max((watcher.age() for watcher in self.watchers), default=0.0)
+
+    def seen(self, gvr: Gvr, body: Mapping[str, Any], *, moved: bool) -> None:
+        """See `roadstead.kernel.watch.Sink`."""
+        self._notify(self.store.upsert(gvr, body, moved=moved))
+
+    def gone(self, gvr: Gvr, body: Mapping[str, Any]) -> None:
+        """See `roadstead.kernel.watch.Sink`."""
+        self._notify(self.store.remove(gvr, body))
+
+    def listed(self, gvr: Gvr, uids: set[str], resource_version: int) -> None:
+        """See `roadstead.kernel.watch.Sink`."""
+        for owner in self.store.retain(gvr, uids, resource_version):
+            self._notify(owner)
+
+    def _notify(self, owner: Key | None) -> None:
+        if owner is not None:
+            self._enqueue(owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A Region as other rooms see it: where it is, whether it may be used, and how to reach it.
+
+    ``member`` is None while there is no usable connection; ``message`` then says why, in words for the status of those
+    who would like to use it.
+    """
+
+    name: str
+    jurisdiction: str
+    zones: tuple[str, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict, hash=False)
+    cordoned: bool = False
+    in_hub: bool = False
+    reachable: bool = False
+    message: str = ""
+    member: Member | None = field(default=None, hash=False, compare=False)
+
+    @property
+    def usable(self) -> bool:
+        """Whether children there can be read and written now."""
+        return self.reachable and self.member is not None and self.member.synced
+
+
+class Fleet:
+    """Every known site, and every connected member.
+
+    Args:
+        changed: is called with a region's name when something that others depend on has changed.
+    """
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
+        self._sites: dict[str, Site] = {}
+        self.members: dict[str, Member] = {}
+        self.complete = False
+        """Whether every Region that exists has been looked at once; before, an unknown region may only be late."""
+
+    def site(self, region: str) -> Site | None:
+        """The site of that name; None when there is no such Region."""
+        return self._sites.get(region)
+
+    def sites(self) -> Iterator[Site]:
+        """All sites."""
+        return iter(tuple(self._sites.values()))
+
+    def put(self, site: Site) -> None:
+        """A Region is as this says; those who depend on it are told when that is news."""
+        known = self._sites.get(site.name)
+        self._sites[site.name] = site
+        if known != site or (known is not None and known.member is not site.member):
+            self._changed(site.name)
+
+    def drop(self, region: str) -> None:
+        """There is no such Region any more."""
+        if self._sites.pop(region, None) is not None:
+            self._changed(region)

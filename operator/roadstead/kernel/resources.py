@@ -1,0 +1,74 @@
+"""Our custom resources as the informer last saw them, packed, with deletions that a broken watch may have hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from roadstead.kernel.objects import Key
+
+
+class ResourceStore:
+    """Bodies of our custom resources, without ``managedFields``; each read makes a fresh dict.
+
+    Answers to our own writes are taken in too, so that a reconcile which follows a status write does not see the state
+    from before it.
+    """
+
+    def __init__(self) -> None:
+        self._bodies: dict[Key, tuple[int, bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def upsert(self, kind: str, body: Mapping[str, Any]) -> Key | None:
+        """Take in a body from the informer or from an answer; returns its key, or None when it is not news."""
+        metadata = body["metadata"]
+        key = Key(kind, metadata.get("namespace", ""), metadata["name"])
+        version = int(metadata["resourceVersion"])
+        known = self._bodies.get(key)
+        if known is not None and known[0] >= version:
+            return None
+        slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
+        self._bodies[key] = (version, orjson.dumps(slim))
+        return key
+
+    def remove(self, kind: str, body: Mapping[str, Any]) -> Key | None:
+        """The resource is gone; returns its key unless a newer one of the same name is known already."""
+        metadata = body["metadata"]
+        key = Key(kind, metadata.get("namespace", ""), metadata["name"])
+        known = self.get(key)
+        if known is not None and known["metadata"]["uid"] != metadata["uid"]:
+            return None
+        self._bodies.pop(key, None)
+        return key
+
+    def retain(self, kind: str, alive: set[Key], up_to: int) -> list[Key]:
+        """After a complete list at ``up_to``: forget what was not in it; returns the keys that are gone."""
+        gone = [
+            key
+            for key, (version, _) in self._bodies.items()
+            if key.kind == kind and key not in alive and version <= up_to
+        ]
+        for key in gone:
+            del self._bodies[key]
+        return gone
+
+    def get(self, key: Key) -> dict[str, Any] | None:
+        """The body as last seen, or None."""
+        known = self._bodies.get(key)
+        if known is None:
+            return None
+        body: dict[str, Any] = orjson.loads(known[1])
+        return body
+
+    def version(self, key: Key) -> int:
+        """The resourceVersion as last seen; 0 when unknown."""
+        known = self._bodies.get(key)
+        return known[0] if known is not None else 0
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        """Every known key of a kind."""
+        return iter([key for key in self._bodies if key.kind == kind])
