@@ -21,7 +21,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from roadstead.kernel.errors import Gone, NotFound, ServerFault, Unreachable, from_status
+from roadstead.kernel.errors import Fatal, Gone, NotFound, ServerFault, Unreachable, from_status
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.objects import Gvr
@@ -43,6 +43,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 
 Observer = Callable[[str, str, int, float], None]
 """Gets cluster, method, status (0 without an answer) and seconds of every request."""
+Guard = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class ClusterClient:
         access: for a member with a client certificate, where it is.
         gate: the circuit breaker; None for the hub, without which nothing can go on anyway.
         observe: gets every request's outcome.
+        guard: is called before each write, *after* a connection was acquired, and raises when we may not write (any
+            more); requests that queue for a connection have been seen to leave seconds after they were made.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class ClusterClient:
         access: MemberAccess | None = None,
         gate: Gate | None = None,
         observe: Observer | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.name = name
         self.gate = gate
@@ -100,6 +104,7 @@ class ClusterClient:
         self._served: dict[str, frozenset[str]] = {}
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
         configuration.client_session_kwargs = {"trust_env": False, "auto_decompress": True}
+        configuration.trace_configs = [] if guard is None else [_guarding(guard)]
         pool = RESTClientObject(configuration)
         if access is not None and access.client_certificate is not None:
             _load_client_certificate(pool, access)
@@ -326,6 +331,7 @@ class ClusterClient:
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
                 server_hostname=self._server_hostname,
                 allow_redirects=False,  # a member must not send our token elsewhere
+                trace_request_ctx=method,
             ) as response:
                 content = await response.read()
                 status = response.status
@@ -334,7 +340,7 @@ class ClusterClient:
             if gate is not None:
                 gate.failed(token, _describe(error))
             raise Unreachable(f"{self.name} does not answer: {_describe(error)}") from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Fatal):
             if gate is not None:
                 gate.left(token)
             raise
@@ -352,6 +358,17 @@ class ClusterClient:
         if not isinstance(answer, dict):
             raise ServerFault(f"{self.name} answered {status} with JSON that is not an object")
         return answer
+
+
+def _guarding(guard: Guard) -> aiohttp.TraceConfig:
+    async def check(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
+        if context.trace_request_ctx in ("POST", "PUT", "PATCH", "DELETE"):
+            guard()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(check)
+    trace.on_connection_create_end.append(check)
+    return trace
 
 
 def _load_client_certificate(pool: RESTClientObject, access: MemberAccess) -> None:

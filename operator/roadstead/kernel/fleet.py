@@ -154,7 +154,7 @@ class Fleet:
         """A Region is as this says; those who depend on it are told when that is news."""
         known = self._sites.get(site.name)
         self._sites[site.name] = site
-        if known != site or (known is not None and known.member is not site.member):
+        if known is None or known != site or known.member is not site.member:
             self._changed(site.name)
 
     def drop(self, region: str) -> None:
