@@ -1,0 +1,106 @@
+"""The thin shell that reads what the rules need, live: a cache may be behind by exactly the change that matters.
+
+A ChatService costs one small list (there are tens of Regions) and at most one Secret. Deleting a Region, or moving it
+to another jurisdiction, looks at every service; that is rare and must not be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from roadstead.admission.certificates import secret_entry
+from roadstead.admission.rules import (
+    Operation,
+    PlacedService,
+    RegionFacts,
+    SecretFact,
+    ServiceFacts,
+    needs_services,
+    placed_in,
+)
+from roadstead.api.kinds import CHAT_SERVICE, REGION, Kind
+from roadstead.api.parse import parse
+from roadstead.api.problems import SpecError
+from roadstead.api.region import Region
+from roadstead.kernel.objects import SECRETS, Gvr
+
+
+class FleetCluster(Protocol):
+    """What gathering facts needs of the hub; `roadstead.kernel.client.ClusterClient` has it."""
+
+    async def find(self, gvr: Gvr, namespace: str, name: str) -> dict[str, Any] | None:
+        """Read one object, None when it does not exist."""
+
+    def pages(self, gvr: Gvr) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """List a collection over all namespaces, page by page."""
+
+
+def _gvr(kind: Kind) -> Gvr:
+    return Gvr(kind.group, kind.version, kind.plural, kind.kind, namespaced=kind.namespaced)
+
+
+CHAT_SERVICES = _gvr(CHAT_SERVICE)
+REGIONS = _gvr(REGION)
+
+
+class Fleet:
+    """Reads facts from the hub.
+
+    Args:
+        cluster: the hub.
+        namespace: the operator's own.
+    """
+
+    def __init__(self, cluster: FleetCluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+
+    async def about_service(self, new: Mapping[str, Any]) -> ServiceFacts:
+        """What a ChatService is judged by."""
+        tls = None
+        secret = ((new.get("spec") or {}).get("tls") or {}).get("secretName")
+        if secret:
+            tls = await self._secret((new.get("metadata") or {}).get("namespace", ""), str(secret))
+        return ServiceFacts(await self._regions(), tls)
+
+    async def about_region(
+        self, operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None
+    ) -> RegionFacts:
+        """What a Region is judged by."""
+        metadata = (new or old or {}).get("metadata") or {}
+        name = str(metadata.get("name", ""))
+        services = await self._services(name) if needs_services(operation, new, old) else []
+        if operation is Operation.DELETE:
+            return RegionFacts(self._namespace, services=services)
+        regions = {other: region for other, region in (await self._regions()).items() if other != name}
+        reference = (((new or {}).get("spec") or {}).get("cluster") or {}).get("kubeconfigSecretRef") or {}
+        kubeconfig = None
+        if reference.get("namespace") == self._namespace:
+            kubeconfig = await self._secret(
+                self._namespace, str(reference.get("name", "")), str(reference.get("key", "kubeconfig"))
+            )
+        return RegionFacts(self._namespace, regions, services, kubeconfig)
+
+    async def _regions(self) -> dict[str, Region]:
+        found = {}
+        async for items, _ in self._cluster.pages(REGIONS):
+            for item in items:
+                try:
+                    found[item["metadata"]["name"]] = parse("Region", item)
+                except SpecError:
+                    continue  # its own Stalled condition says so; nothing can be judged by it
+        return found
+
+    async def _services(self, region: str) -> list[PlacedService]:
+        found: list[PlacedService] = []
+        async for items, _ in self._cluster.pages(CHAT_SERVICES):
+            found.extend(placed for item in items if (placed := placed_in(region, item)) is not None)
+        return found
+
+    async def _secret(self, namespace: str, name: str, key: str = "") -> SecretFact:
+        secret = await self._cluster.find(SECRETS, namespace, name)
+        if secret is None:
+            return SecretFact(None)
+        keys = frozenset(secret.get("data") or {})
+        return SecretFact(keys, secret_entry(secret, key) if key in keys else None)

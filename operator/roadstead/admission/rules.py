@@ -1,0 +1,418 @@
+"""What is refused and what is warned about. Pure: the fleet comes in as facts.
+
+Each rule is a function in one of the lists at the end, returns `Problem`s or warnings, and is looked at alone. Shape,
+bounds and everything that one object shows by itself is in `roadstead.api`; CEL refuses most of it before us.
+
+An update is judged by what it makes worse: what was wrong before the edit is not held against it, or a Region whose
+jurisdiction was corrected would keep every service in it from getting a security fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from roadstead.api.chatservice import ChatService
+from roadstead.api.parse import parse
+from roadstead.api.problems import Problem, SpecError
+from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
+from roadstead.kernel.errors import UntrustedKubeconfig
+from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
+
+ABANDON_ANNOTATION = "roadstead.dev/abandon"
+"""``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended."""
+
+_NAMED = 3
+"""Number of services that a message names; the others are counted."""
+
+
+class Operation(StrEnum):
+    """What is being done to the object."""
+
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: refused when there is a refusal; warnings are shown in either case."""
+
+    refusals: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """All refusals, a line each."""
+        return "\n".join(map(str, self.refusals))
+
+
+ALLOWED = Verdict()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedService:
+    """A service that a region holds: its topology names the region, or it is still being removed from there.
+
+    Attributes:
+        namespace: its namespace.
+        name: its name.
+        named: whether the topology names the region.
+        jurisdictions: where its data may lie; empty when it may anywhere.
+    """
+
+    namespace: str
+    name: str
+    named: bool
+    jurisdictions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFact:
+    """What is known of a Secret that an object names.
+
+    Attributes:
+        keys: the keys it has; None when there is no such Secret.
+        value: the decoded value of the key that was asked for; None when it has no such key.
+    """
+
+    keys: frozenset[str] | None
+    value: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What a ChatService is judged by.
+
+    Attributes:
+        regions: every Region there is, by name.
+        tls: the Secret of spec.tls.secretName; None when the spec names none.
+    """
+
+    regions: Mapping[str, Region]
+    tls: SecretFact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFacts:
+    """What a Region is judged by.
+
+    Attributes:
+        namespace: the operator's own.
+        regions: every other Region, by name.
+        services: the services that this one holds; asked for only where `needs_services` says so.
+        kubeconfig: the Secret of spec.cluster.kubeconfigSecretRef; None when it names none that the operator reads.
+    """
+
+    namespace: str
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    services: Sequence[PlacedService] = ()
+    kubeconfig: SecretFact | None = None
+
+
+def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: ServiceFacts) -> Verdict:
+    """Judge a ChatService that is created (``old`` is None) or changed.
+
+    Args:
+        new: the object as it would be.
+        old: the object as it is.
+        facts: the fleet.
+    """
+    if old is not None and _unchanged(new, old):
+        return ALLOWED
+    try:
+        service = parse("ChatService", new)
+    except SpecError as error:
+        return Verdict(error.problems)
+    before = _readable_service(old)
+    refusals = [problem for rule in SERVICE_RULES for problem in rule(service, facts)]
+    if before is not None:
+        known = {_identity(problem) for rule in SERVICE_RULES for problem in rule(before, facts)}
+        refusals = [problem for problem in refusals if _identity(problem) not in known]
+    warnings = [text for advice in SERVICE_ADVICE for text in advice(service, before, facts)]
+    return Verdict(tuple(refusals), tuple(warnings))
+
+
+def judge_region(
+    operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None, facts: RegionFacts
+) -> Verdict:
+    """Judge a Region that is created, changed or deleted.
+
+    Args:
+        operation: what is done.
+        new: the object as it would be; None when it is deleted.
+        old: the object as it is; None when it is created.
+        facts: the fleet.
+    """
+    if operation is Operation.DELETE:
+        return _deletion(old or {}, facts)
+    assert new is not None  # noqa: S101 - the server refuses reviews without the object
+    if old is not None and _unchanged(new, old):
+        return ALLOWED
+    try:
+        region = parse("Region", new)
+    except SpecError as error:
+        return Verdict(error.problems)
+    before = _readable_region(old)
+    refusals = [problem for rule in REGION_RULES for problem in rule(region, before, facts)]
+    warnings = [text for advice in REGION_ADVICE for text in advice(region, facts)]
+    return Verdict(tuple(refusals), tuple(warnings))
+
+
+def needs_services(operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None) -> bool:
+    """Whether judging a Region takes a look at every service: for a deletion and for a new jurisdiction."""
+    if operation is not Operation.UPDATE:
+        return operation is Operation.DELETE
+    return bool(_jurisdiction(new) != _jurisdiction(old))
+
+
+def placed_in(region: str, service: Mapping[str, Any]) -> PlacedService | None:
+    """What a ChatService, as the API has it, holds in a region; None when nothing."""
+    spec, status = service.get("spec") or {}, service.get("status") or {}
+    named = region in _names((spec.get("topology") or {}).get("regions"))
+    if not named and region not in _names(status.get("regions")):
+        return None
+    jurisdictions = (spec.get("residency") or {}).get("jurisdictions") or ()
+    metadata = service["metadata"]
+    return PlacedService(metadata.get("namespace", ""), metadata["name"], named, tuple(jurisdictions))
+
+
+# --- ChatService ------------------------------------------------------------------------------------------------------
+
+
+def _outside_residency(service: ChatService, facts: ServiceFacts) -> list[Problem]:
+    residency = service.spec.residency
+    if residency is None:
+        return []
+    allowed = ", ".join(residency.jurisdictions)
+    return [
+        Problem(
+            f"spec.topology.regions[{index}].name",
+            entry.name,
+            f"is {entry.name}, which lies in {region.spec.jurisdiction}, outside of spec.residency ({allowed})",
+            f"choose a region in {allowed}, or add {region.spec.jurisdiction} there if the data may lie in it",
+        )
+        for index, entry in enumerate(service.spec.topology.regions)
+        if (region := facts.regions.get(entry.name)) is not None
+        and not lies_within(region.spec.jurisdiction, residency.jurisdictions)
+    ]
+
+
+def _unknown_regions(service: ChatService, before: ChatService | None, facts: ServiceFacts) -> list[str]:
+    known = ", ".join(sorted(facts.regions)[:10]) or "none yet"
+    return [
+        f"spec.topology.regions[{index}].name is {entry.name}, and there is no Region of that name; nothing runs there "
+        f"until somebody creates it (there are: {known})"
+        for index, entry in enumerate(service.spec.topology.regions)
+        if entry.name not in facts.regions
+    ]
+
+
+def _unwilling_regions(service: ChatService, before: ChatService | None, facts: ServiceFacts) -> list[str]:
+    placed = {entry.name for entry in before.spec.topology.regions} if before is not None else set()
+    found = []
+    for index, entry in enumerate(service.spec.topology.regions):
+        region = facts.regions.get(entry.name)
+        if region is None or entry.name in placed:
+            continue
+        field_name = f"spec.topology.regions[{index}].name is {entry.name}, and that Region"
+        if region.metadata.deletion_timestamp is not None:
+            found.append(f"{field_name} is being deleted; choose another")
+        elif region.spec.scheduling is Scheduling.CORDONED:
+            found.append(f"{field_name} is cordoned; nothing is placed there until its spec.scheduling is Enabled")
+        elif region.status.phase is RegionPhase.UNREACHABLE:
+            found.append(f"{field_name} is unreachable; nothing is placed there until it answers")
+    return found
+
+
+def _missing_certificate(service: ChatService, before: ChatService | None, facts: ServiceFacts) -> list[str]:
+    if facts.tls is None:
+        return []
+    said = f"spec.tls.secretName is {service.spec.tls.secret_name}, and"
+    place = f"Secret {service.metadata.namespace}/{service.spec.tls.secret_name}"
+    if facts.tls.keys is None:
+        return [f"{said} there is no {place}; no pod starts until it is created"]
+    missing = sorted({"tls.crt", "tls.key"} - facts.tls.keys)
+    return [f"{said} {place} has no {' and no '.join(missing)}; no pod starts until it has"] if missing else []
+
+
+# --- Region -----------------------------------------------------------------------------------------------------------
+
+
+def _deletion(old: Mapping[str, Any], facts: RegionFacts) -> Verdict:
+    metadata = old.get("metadata") or {}
+    name = metadata.get("name", "")
+    if not facts.services:
+        return ALLOWED
+    held = _listed(facts.services)
+    if (metadata.get("annotations") or {}).get(ABANDON_ANNOTATION) == "true":
+        return Verdict(
+            warnings=(f"Region {name} is abandoned with {held}; what runs there is left running unattended",)
+        )
+    cure = (
+        f"take {name} out of spec.topology.regions of each and wait until it is gone from their status.regions, or, if "
+        f"what runs there is to be left to itself, annotate the Region with {ABANDON_ANNOTATION}=true first"
+    )
+    return Verdict((Problem("metadata.name", name, f"is {name}, a Region that still holds {held}", cure),))
+
+
+def _moved_out_of_residency(region: Region, before: Region | None, facts: RegionFacts) -> list[Problem]:
+    if before is None or before.spec.jurisdiction == region.spec.jurisdiction:
+        return []
+    bound = [
+        service
+        for service in facts.services
+        if service.jurisdictions
+        and lies_within(before.spec.jurisdiction, service.jurisdictions)
+        and not lies_within(region.spec.jurisdiction, service.jurisdictions)
+    ]
+    if not bound:
+        return []
+    return [
+        Problem(
+            "spec.jurisdiction",
+            region.spec.jurisdiction,
+            f"is {region.spec.jurisdiction}, outside the residency of {_listed(bound)}, placed here under "
+            f"{before.spec.jurisdiction}",
+            "take this region out of their topology first, or change their spec.residency",
+        )
+    ]
+
+
+def _kubeconfig_elsewhere(region: Region, before: Region | None, facts: RegionFacts) -> list[Problem]:
+    reference = region.spec.cluster.kubeconfig_secret_ref
+    if reference is None or reference.namespace == facts.namespace or reference == _kubeconfig_of(before):
+        return []
+    # Or whoever may write Regions could have the operator use credentials that they may not read.
+    return [
+        Problem(
+            "spec.cluster.kubeconfigSecretRef.namespace",
+            reference.namespace,
+            f"is {reference.namespace}, not the operator's namespace, and kubeconfigs are taken from there only",
+            f"put the Secret into {facts.namespace} and write {facts.namespace}",
+        )
+    ]
+
+
+def _kubeconfig_without_key(region: Region, before: Region | None, facts: RegionFacts) -> list[Problem]:
+    reference, secret = region.spec.cluster.kubeconfig_secret_ref, facts.kubeconfig
+    if reference is None or secret is None or not secret.keys or reference.key in secret.keys:
+        return []
+    return [
+        Problem(
+            "spec.cluster.kubeconfigSecretRef.key",
+            reference.key,
+            f"is {reference.key}, which Secret {reference.namespace}/{reference.name} does not have",
+            f"write one that it has ({', '.join(sorted(secret.keys)[:5])}), or add {reference.key} to it",
+        )
+    ]
+
+
+def _kubeconfig_not_accepted(region: Region, before: Region | None, facts: RegionFacts) -> list[Problem]:
+    reference, secret = region.spec.cluster.kubeconfig_secret_ref, facts.kubeconfig
+    # A reference that is in use already is the reconciler's matter: the Secret changes without us being asked.
+    if reference is None or secret is None or secret.value is None or reference == _kubeconfig_of(before):
+        return []
+    try:
+        parse_kubeconfig(secret.value)
+    except UntrustedKubeconfig as error:
+        place = f"{reference.namespace}/{reference.name}"
+        return [
+            Problem(
+                "spec.cluster.kubeconfigSecretRef",
+                place,
+                f"is {place}, whose {reference.key} is not accepted: {error}",
+                "write a kubeconfig for the member's ServiceAccount into it (roadstead region add makes one)",
+            )
+        ]
+    return []
+
+
+def _kubeconfig_missing(region: Region, facts: RegionFacts) -> list[str]:
+    reference, secret = region.spec.cluster.kubeconfig_secret_ref, facts.kubeconfig
+    if reference is None or secret is None or secret.keys is not None:
+        return []
+    return [
+        f"spec.cluster.kubeconfigSecretRef is {reference.namespace}/{reference.name}, and there is no such Secret; the "
+        "region stays Unreachable until it is created"
+    ]
+
+
+def _same_cluster_twice(region: Region, facts: RegionFacts) -> list[str]:
+    reference = region.spec.cluster.kubeconfig_secret_ref
+    twins = sorted(
+        name
+        for name, other in facts.regions.items()
+        if reference is not None and other.spec.cluster.kubeconfig_secret_ref == reference
+    )
+    if not twins:
+        return []
+    return [
+        f"spec.cluster.kubeconfigSecretRef is that of Region {', '.join(twins)} too; regions that are one cluster fail "
+        "together"
+    ]
+
+
+ServiceRule = Callable[[ChatService, ServiceFacts], list[Problem]]
+ServiceAdvice = Callable[[ChatService, ChatService | None, ServiceFacts], list[str]]
+RegionRule = Callable[[Region, Region | None, RegionFacts], list[Problem]]
+RegionAdvice = Callable[[Region, RegionFacts], list[str]]
+
+SERVICE_RULES: tuple[ServiceRule, ...] = (_outside_residency,)
+SERVICE_ADVICE: tuple[ServiceAdvice, ...] = (_unknown_regions, _unwilling_regions, _missing_certificate)
+REGION_RULES: tuple[RegionRule, ...] = (
+    _moved_out_of_residency,
+    _kubeconfig_elsewhere,
+    _kubeconfig_without_key,
+    _kubeconfig_not_accepted,
+)
+REGION_ADVICE: tuple[RegionAdvice, ...] = (_kubeconfig_missing, _same_cluster_twice)
+
+
+def _unchanged(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    # Labels, annotations and finalizers are nobody's business here; so says the chart's matchCondition too.
+    return new.get("spec") == old.get("spec")
+
+
+def _identity(problem: Problem) -> tuple[str, str]:
+    # Without the field: a region keeps its fault when the list before it grows.
+    return problem.value, problem.message
+
+
+def _readable_service(body: Mapping[str, Any] | None) -> ChatService | None:
+    try:
+        return None if body is None else parse("ChatService", body)
+    except SpecError:
+        return None  # stored by another version; everything is judged anew
+
+
+def _readable_region(body: Mapping[str, Any] | None) -> Region | None:
+    try:
+        return None if body is None else parse("Region", body)
+    except SpecError:
+        return None
+
+
+def _kubeconfig_of(region: Region | None) -> KubeconfigSecretRef | None:
+    return None if region is None else region.spec.cluster.kubeconfig_secret_ref
+
+
+def _jurisdiction(body: Mapping[str, Any] | None) -> Any:
+    return ((body or {}).get("spec") or {}).get("jurisdiction")
+
+
+def _names(entries: Any) -> set[str]:
+    return {str(entry.get("name", "")) for entry in entries or () if isinstance(entry, Mapping)}
+
+
+def _listed(services: Sequence[PlacedService]) -> str:
+    """``3 services: a/b (still being removed), c/d, e/f``."""
+    some = [str(service) if service.named else f"{service} (still being removed)" for service in services[:_NAMED]]
+    rest = len(services) - len(some)
+    text = ", ".join(some) + (f" and {rest} more" if rest else "")
+    return f"{len(services)} service{'' if len(services) == 1 else 's'} ({text})"
