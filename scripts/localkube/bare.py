@@ -1,14 +1,11 @@
-"""Bare control planes: etcd, kube-apiserver, controller-manager, scheduler and KWOK on loopback, without root or Docker.
+"""Bare control planes: etcd, kube-apiserver, controller-manager, scheduler, KWOK on loopback; no root, no Docker.
 
 Real TLS with a self-made authority, ports and directory of its own, the API ready in about two seconds. What was
-started dies with the process that started it, however that ends, unless ``detached``.
+started dies with the process that started it, however that ends, unless ``live_on``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import shutil
 import signal
 import tempfile
@@ -16,15 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localkube import binaries, certificates, kwok, nodes, ports
+from localkube import binaries, certificates, detached, kwok, nodes, ports
 from localkube.processes import ProcessError, ProcessGroup
 from localkube.rest import Api
 
 READY_SECONDS = 60.0
 START_ATTEMPTS = 3
-GRACE_SECONDS = 5.0
 LOOPBACK = "127.0.0.1"
-STATE_FILE = "cluster.json"
 COMPONENTS = ("kube-controller-manager", "kube-scheduler", "kwok")
 _POLL_SECONDS = 0.05
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "GOGC": "75"}
@@ -42,8 +37,9 @@ class BareCluster:
         ca_file: PEM of the authority behind the API server's certificate.
     """
 
-    def __init__(self, name: str, directory: Path, *, remove: bool, detached: bool) -> None:
+    def __init__(self, name: str, directory: Path, *, remove: bool, live_on: bool) -> None:
         self.name = name
+        self._detached = live_on
         self.directory = directory
         self.kubeconfig = directory / "kubeconfig"
         self.ca_file = directory / "ca.crt"
@@ -56,7 +52,7 @@ class BareCluster:
         self._apiserver_arguments: list[str] = []
         self._component_arguments: dict[str, list[str]] = {}
         self._processes = ProcessGroup(
-            remove=directory if remove else None, detached=detached, hand_over=self._claim.descriptors
+            remove=directory if remove else None, detached=live_on, hand_over=self._claim.descriptors
         )
 
     @property
@@ -80,7 +76,7 @@ class BareCluster:
         self._claim.release()
 
     def release(self) -> None:
-        """Let a detached cluster live on without this process; `stop_detached` ends it."""
+        """Let a detached cluster live on without this process; `localkube.detached.stop` ends it."""
         self._processes.release()
         self._claim.release()
 
@@ -163,7 +159,10 @@ class BareCluster:
         if "kube-controller-manager" in self._components:
             # pods are refused until the controller has made this account
             self._wait(self._has_default_account, "kube-controller-manager", READY_SECONDS)
-        self._write_state()
+        if "kwok" in self._components:
+            self.api.create("/apis/storage.k8s.io/v1/storageclasses", kwok.storage_class())
+        if self._detached:
+            detached.register(self.name, self.directory, self._processes.supervisor_pid)
 
     def add_nodes(self, count: int = 1, *, labels: dict[str, str] | None = None, prefix: str = "node") -> list[str]:
         """Add fake nodes that KWOK keeps Ready; return their names. See `localkube.nodes.add`."""
@@ -265,16 +264,6 @@ class BareCluster:
         authority = self._authority.pair.certificate
         certificates.write_kubeconfig(path, url=self.url, authority=authority, name=self.name, client=client)
 
-    def _write_state(self) -> None:
-        state = {
-            "name": self.name,
-            "supervisor": self._processes.supervisor_pid,
-            "supervisorStarted": process_start_time(self._processes.supervisor_pid),
-            "kubeconfig": str(self.kubeconfig),
-            "url": self.url,
-        }
-        (self.directory / STATE_FILE).write_text(json.dumps(state, indent=1))
-
 
 def start(
     name: str,
@@ -284,7 +273,7 @@ def start(
     scheduler: bool = True,
     kwok: bool = True,
     extra_apiserver_args: Sequence[str] = (),
-    detached: bool = False,
+    live_on: bool = False,
 ) -> BareCluster:
     """Start a control plane and return it when it can be used.
 
@@ -295,7 +284,7 @@ def start(
         scheduler: Run kube-scheduler.
         kwok: Run KWOK, which plays the kubelets of the nodes that `BareCluster.add_nodes` makes.
         extra_apiserver_args: Further flags, for example ``--feature-gates=...``; the last one wins.
-        detached: Live on after this process (call `BareCluster.release` too); else the cluster dies with it.
+        live_on: Stay after this process (call `BareCluster.release` too); else the cluster dies with it.
 
     Raises:
         ProcessError: A process ended or was not ready in time; the message carries its last words.
@@ -306,7 +295,7 @@ def start(
     for attempt in range(1, START_ATTEMPTS + 1):
         directory = workdir or Path(tempfile.mkdtemp(prefix=f"roadstead-{name}-"))
         directory.mkdir(parents=True, exist_ok=True)
-        cluster = BareCluster(name, directory, remove=workdir is None, detached=detached)
+        cluster = BareCluster(name, directory, remove=workdir is None, live_on=live_on)
         try:
             cluster.boot(components=components, extra_apiserver_args=extra_apiserver_args)
         except BaseException as error:
@@ -318,37 +307,6 @@ def start(
         else:
             return cluster
     raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def stop_detached(directory: Path) -> bool:
-    """Stop the detached cluster of ``directory``; return False when it was gone already."""
-    try:
-        state = json.loads((directory / STATE_FILE).read_text())
-    except FileNotFoundError:
-        return False
-    pid = state["supervisor"]
-    alive = process_start_time(pid) == state["supervisorStarted"]
-    if alive:
-        with contextlib.suppress(ProcessLookupError):
-            _terminate(pid, state["supervisorStarted"])
-    shutil.rmtree(directory, ignore_errors=True)
-    return alive
-
-
-def process_start_time(pid: int) -> int | None:
-    """Return when ``pid`` was started, in clock ticks since boot, None when there is no such process (or a zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
-
-
-def _terminate(pid: int, started: int) -> None:
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
-    while process_start_time(pid) == started and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
 
 
 def _pss(pid: int) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from localkube import binaries
 
@@ -12,6 +15,10 @@ STAGES = (
     "pod/fast/pod-ready.yaml",
     "pod/fast/pod-complete.yaml",
     "pod/fast/pod-delete.yaml",
+    "volume/fast/pv-bind.yaml",
+    "volume/fast/pv-delete.yaml",
+    "volume/fast/pvc-provision.yaml",
+    "volume/fast/pvc-delete.yaml",
 )
 """Without stages KWOK 0.8 does nothing. The pods' ones set no delay: a pod is Ready as soon as KWOK sees it."""
 OPTIONS = """\
@@ -29,6 +36,13 @@ options:
 """
 
 
+def storage_class() -> dict[str, Any]:
+    """Return the default StorageClass whose volumes KWOK's stages provision."""
+    file = _stages() / "volume" / "fast" / "storage-class.yaml"
+    loaded: dict[str, Any] = yaml.safe_load(file.read_text())
+    return loaded
+
+
 def arguments(directory: Path, kubeconfig: Path) -> list[str]:
     """Write KWOK's configuration into ``directory`` and return its command line."""
     return [f"--kubeconfig={kubeconfig}", f"--config={write_config(directory)}"]
@@ -36,8 +50,11 @@ def arguments(directory: Path, kubeconfig: Path) -> list[str]:
 
 def write_config(directory: Path) -> Path:
     """Write options and stages into one file of ``directory``."""
-    stages = binaries.module_dir("sigs.k8s.io/kwok") / "kustomize" / "stage"
-    documents = [OPTIONS, *((stages / stage).read_text() for stage in STAGES)]
+    documents = [OPTIONS, *((_stages() / stage).read_text() for stage in STAGES)]
     file = directory / "kwok.yaml"
     file.write_text("\n---\n".join(documents))
     return file
+
+
+def _stages() -> Path:
+    return binaries.module_dir("sigs.k8s.io/kwok") / "kustomize" / "stage"

@@ -71,7 +71,7 @@ class ProcessGroup:
         return self.pids[name]
 
     def end(self, name: str, *, grace: float = 0.0) -> int:
-        """End one process: SIGTERM and ``grace`` seconds first when ``grace`` is not 0, then SIGKILL; return its code."""
+        """End one process: SIGTERM and ``grace`` seconds first unless 0, then SIGKILL; return its code."""
         code = int(self._ask({"op": "stop", "name": name, "grace": grace})["code"])
         self.pids.pop(name, None)
         return code

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http
 import http.client
 import json
 import ssl

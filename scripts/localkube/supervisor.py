@@ -1,12 +1,12 @@
 """Starts the processes of one cluster and takes them along when it goes: run as a program, standard library only.
 
-Why a process of its own: PR_SET_PDEATHSIG fires when the *thread* that forked ends, and tests fork from threads. This one
-has a single thread for its whole life. Its children die with it (PDEATHSIG), and it dies with its owner, noticed by
-end-of-file on the control socket or by a changed parent, however the owner ended (SIGKILL too).
+Why a process of its own: PR_SET_PDEATHSIG fires when the *thread* that forked ends, and tests fork from threads. This
+one has a single thread for its whole life. Its children die with it (PDEATHSIG), and it dies with its owner, noticed
+by end-of-file on the control socket or by a changed parent, however the owner ended (SIGKILL too).
 
-Usage: ``supervisor.py FD OWNER REMOVE``: FD is one end of a socket pair that carries a JSON object a line each way, OWNER
-the pid of the process to outlive by no more than a second (0: stay until SIGTERM), REMOVE a directory to delete at the
-end, or empty. Requests: ``{"op": "start", "name", "argv", "env", "log"}``, ``{"op": "stop", "name", "grace"}``,
+Usage: ``supervisor.py FD OWNER REMOVE``: FD is one end of a socket pair that carries a JSON object a line each way,
+OWNER the pid of the process to outlive by no more than a second (0: stay until SIGTERM), REMOVE a directory to delete
+at the end, or empty. Requests: ``{"op": "start", "name", "argv", "env", "log"}``, ``{"op": "stop", "name", "grace"}``,
 ``{"op": "signal", "name", "signal"}``, ``{"op": "status", "name"}``. Answers: ``{"pid"|"code"|"error": ...}``.
 """
 

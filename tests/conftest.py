@@ -1,0 +1,3 @@
+"""Makes the fixtures of clusters.py known to every test."""
+
+pytest_plugins = ["clusters"]
