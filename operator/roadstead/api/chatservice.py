@@ -1,0 +1,604 @@
+"""The kind ChatService: one chat service in one or more regions."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from roadstead.api.conditions import Conditions
+from roadstead.api.duration import Between, Duration, parse_duration
+from roadstead.api.fields import (
+    DnsLabel,
+    DnsName,
+    HostName,
+    Integer,
+    LabelKey,
+    LabelValue,
+    LocalSecret,
+    MapList,
+    Model,
+    ObjectMeta,
+    RegionName,
+    SetList,
+    Timestamp,
+)
+from roadstead.api.quantity import IntOrPercent, Quantity
+from roadstead.api.region import Jurisdiction
+from roadstead.api.selectors import NetworkPeer
+
+NAME_MAX_LENGTH = 28
+MAX_REGIONS = 32
+MAX_REPLICAS = 1000
+
+IMAGE = (
+    r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$"
+)
+# Five fields, no seconds and no words such as @daily; cronsim reads the rest.
+CRON = r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$"
+TIME_ZONE = r"^[A-Z][-A-Za-z0-9_+]*(/[A-Za-z0-9][-A-Za-z0-9_+]*)*$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+# What the operator itself puts into the container's environment; a key of spec.config may not replace it.
+RESERVED_ENV = (
+    "CHAT_SERVICE",
+    "CHAT_REGION",
+    "CHAT_ROLE",
+    "CHAT_STORE",
+    "CHAT_PEERS",
+    "CHAT_RETENTION_SESSIONS_SECONDS",
+    "CHAT_RETENTION_COOKIES_SECONDS",
+    "CHAT_RETENTION_TRANSACTIONS_SECONDS",
+    "CHAT_DRAIN_SECONDS",
+    "POD_NAME",
+    "POD_IP",
+)
+
+
+class TopologyMode(StrEnum):
+    """How the regions of a service relate."""
+
+    ACTIVE_ACTIVE = "ActiveActive"
+    ACTIVE_PASSIVE = "ActivePassive"
+
+
+class Role(StrEnum):
+    """A region's part in an ActivePassive service."""
+
+    PRIMARY = "Primary"
+    STANDBY = "Standby"
+
+
+class PullPolicy(StrEnum):
+    """When a node fetches the image."""
+
+    IF_NOT_PRESENT = "IfNotPresent"
+    ALWAYS = "Always"
+    NEVER = "Never"
+
+
+class ServiceType(StrEnum):
+    """How a region's Service is reached."""
+
+    CLUSTER_IP = "ClusterIP"
+    LOAD_BALANCER = "LoadBalancer"
+    NODE_PORT = "NodePort"
+
+
+class IssuerKind(StrEnum):
+    """The two issuer kinds of cert-manager."""
+
+    ISSUER = "Issuer"
+    CLUSTER_ISSUER = "ClusterIssuer"
+
+
+class OnDelete(StrEnum):
+    """What becomes of volumes."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class OnFailure(StrEnum):
+    """What a failed rollout does."""
+
+    ROLL_BACK = "RollBack"
+    PAUSE = "Pause"
+
+
+class RolloutState(StrEnum):
+    """Whether rollouts go on."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+
+
+class TopologyRegion(Model):
+    """One region of the topology."""
+
+    name: RegionName = Field(description="Name of a Region.", examples=["hkg"])
+    role: Role | None = Field(
+        default=None,
+        description="Only with mode ActivePassive, where exactly one region is Primary; a region without a role is a "
+        "Standby there. The Primary cannot be moved to another region by an edit: that is a promotion.",
+    )
+    replicas: Integer | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Number of pods in this region, instead of spec.replicas. 0 keeps the region prepared "
+        "without pods.",
+    )
+
+
+class Topology(Model):
+    """Where the service runs."""
+
+    mode: TopologyMode = Field(
+        default=TopologyMode.ACTIVE_ACTIVE,
+        description="ActiveActive: every region serves clients. ActivePassive: one region is Primary and serves, the "
+        "others are Standby and are upgraded first. Cannot change: a service that became ActivePassive would have two "
+        "stores that both accepted writes.",
+    )
+    regions: Annotated[tuple[TopologyRegion, ...], Field(min_length=1, max_length=MAX_REGIONS), MapList("name")] = (
+        Field(
+            description="The regions in which the service runs, 1 to 32, each named once. They are upgraded in this "
+            "order, standbys first. Removing a region deletes the service's objects there.",
+            examples=[[{"name": "hkg"}]],
+        )
+    )
+
+    def role_of(self, region: str) -> Role | None:
+        """The part that a region plays.
+
+        Args:
+            region: Name of a region of this topology.
+
+        Returns:
+            Primary or Standby with ActivePassive, None with ActiveActive.
+
+        Raises:
+            KeyError: The topology does not name that region.
+        """
+        for entry in self.regions:
+            if entry.name == region:
+                if self.mode is TopologyMode.ACTIVE_ACTIVE:
+                    return None
+                return entry.role or Role.STANDBY
+        raise KeyError(region)
+
+
+class Residency(Model):
+    """Where the service's data may lie."""
+
+    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=32), SetList()] = Field(
+        description="ISO 3166-1 alpha-2 codes, optionally with an ISO 3166-2 subdivision. A region whose jurisdiction "
+        "is none of these, and lies in none of these, is refused: nothing of the service is ever written there.",
+        examples=[["HK"]],
+    )
+
+
+class Resources(Model):
+    """What each pod asks of its node; maps from a resource's name to a quantity."""
+
+    requests: Annotated[dict[LabelKey, Quantity], Field(max_length=16)] = Field(
+        default={},
+        description="What the scheduler reserves for each pod: cpu in cores (100m is a tenth), memory in bytes. "
+        "spec.autoscaling needs cpu here, because utilisation is counted against it.",
+        examples=[{"cpu": "100m", "memory": "128Mi"}],
+    )
+    limits: Annotated[dict[LabelKey, Quantity], Field(max_length=16)] = Field(
+        default={},
+        description="What each pod cannot exceed: above its memory limit it is killed, above its cpu limit slowed. "
+        "Never below the request of the same resource.",
+        examples=[{"memory": "256Mi"}],
+    )
+
+
+class Peak(Model):
+    """A planned time of high load, such as a sales day."""
+
+    name: DnsLabel = Field(description="Name of the peak, unique within the service.", examples=["singles-day"])
+    time_zone: Annotated[str, StringConstraints(pattern=TIME_ZONE, min_length=1, max_length=64)] = Field(
+        description="IANA time zone in which the schedule is read, so that daylight saving is followed.",
+        examples=["Asia/Hong_Kong"],
+    )
+    schedule: Annotated[str, StringConstraints(pattern=CRON, min_length=9, max_length=128)] = Field(
+        description="When the load starts, as five cron fields: minute, hour, day of month, month, day of week. A "
+        "start in the hour that daylight saving skips happens right after it; one in the hour that repeats happens once.",
+        examples=["0 9 11 11 *"],
+    )
+    duration: Annotated[Duration, Between("1m", "30d")] = Field(
+        description="How long the load lasts after each start. 1m to 30d.", examples=["15h"]
+    )
+    scale_up_before: Annotated[Duration, Between("0s", "7d")] = Field(
+        default=parse_duration("30m"),
+        description="How long before each start the replicas are raised, so that they are ready in time. 0s to 7d.",
+    )
+    scale_down_after: Annotated[Duration, Between("0s", "7d")] = Field(
+        default=parse_duration("15m"),
+        description="How long after the end of the load the replicas stay raised. 0s to 7d.",
+    )
+    replicas: Integer = Field(
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Number of pods in each region that the autoscaler keeps at least during the peak. Where peaks "
+        "overlap, the largest number counts. At most maxReplicas.",
+        examples=[20],
+    )
+
+
+class Autoscaling(Model):
+    """How the number of pods follows the load."""
+
+    min_replicas: Integer | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Number of pods in each region that are kept at least. Absent: the region's replicas.",
+    )
+    max_replicas: Integer = Field(
+        ge=1, le=MAX_REPLICAS, description="Number of pods in each region that are never exceeded.", examples=[20]
+    )
+    target_cpu_utilization_percentage: Integer = Field(
+        default=70,
+        ge=1,
+        le=1000,
+        alias="targetCPUUtilizationPercentage",
+        description="Average CPU use that the autoscaler aims at, in percent of spec.resources.requests.cpu.",
+    )
+    scale_down_stabilization: Annotated[Duration, Between("0s", "1h")] = Field(
+        default=parse_duration("5m"),
+        description="How long the load must be lower before pods are removed. 0s to 1h, whole seconds.",
+    )
+    peaks: Annotated[tuple[Peak, ...], Field(max_length=32), MapList("name")] = Field(
+        default=(), description="Planned times of high load, at which pods are added beforehand."
+    )
+
+
+class Traffic(Model):
+    """How clients reach the service."""
+
+    hostname: HostName | None = Field(
+        default=None,
+        description="DNS name under which clients reach the service. It is put into certificates from issuerRef.",
+        examples=["chat.example.com"],
+    )
+    service_type: ServiceType = Field(
+        default=ServiceType.CLUSTER_IP,
+        description="Type of the Service in each region: ClusterIP (inside the cluster), NodePort, or LoadBalancer.",
+    )
+    port: Integer = Field(
+        default=443, ge=1, le=65535, description="Port of the Service; the pods listen on 8443 behind it."
+    )
+    service_annotations: Annotated[
+        dict[LabelKey, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)
+    ] = Field(
+        default={},
+        description="Annotations of the Service, such as a cloud's load balancer settings. Keys of roadstead.dev are "
+        "the operator's own and are refused.",
+    )
+    allow_from: Annotated[tuple[NetworkPeer, ...], Field(max_length=32)] = Field(
+        default=(),
+        description="Who may open connections to the client port, as the peers of a NetworkPolicy. Empty: everybody "
+        "may. All other ports stay closed, but for the metrics port and, between the service's own pods, the "
+        "client port.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
+class IssuerRef(Model):
+    """An issuer of cert-manager in each region's cluster."""
+
+    name: DnsName = Field(description="Name of the issuer.", examples=["internal-ca"])
+    kind: IssuerKind = Field(
+        default=IssuerKind.ISSUER, description="Issuer (in the service's namespace) or ClusterIssuer."
+    )
+    group: DnsName = Field(default="cert-manager.io", description="API group of the issuer.")
+
+
+class Tls(Model):
+    """Where the certificate comes from: exactly one of the members."""
+
+    secret_name: DnsName | None = Field(
+        default=None,
+        description="Name of a Secret of type kubernetes.io/tls in the namespace of this object. It is copied to every "
+        "region and again whenever it changes. Exactly one of secretName and issuerRef is set.",
+        examples=["chat-tls"],
+    )
+    issuer_ref: IssuerRef | None = Field(
+        default=None,
+        description="An issuer of cert-manager that is there in every region's cluster; the private key then never "
+        "leaves its region.",
+        examples=[{"name": "internal-ca"}],
+    )
+
+
+class Storage(Model):
+    """Volumes of the pods. Only onDelete can change: a StatefulSet's volume templates are fixed for its life."""
+
+    size: Quantity = Field(
+        description="Size of each pod's volume, in bytes. Cannot change; to grow a volume, edit its "
+        "PersistentVolumeClaim where the storage class allows that.",
+        examples=["1Gi"],
+    )
+    storage_class_name: DnsName | None = Field(
+        default=None,
+        description="Storage class of the volumes. Absent: the default class of each region's cluster. Cannot change.",
+        examples=["fast"],
+    )
+    on_delete: OnDelete = Field(
+        default=OnDelete.RETAIN,
+        description="Retain: volumes outlive the service and its regions. Delete: they go when the service leaves the "
+        "region or is deleted.",
+    )
+
+
+class DisruptionBudget(Model):
+    """How many pods of a region a node drain may take: exactly one of the members."""
+
+    max_unavailable: IntOrPercent | None = Field(
+        default=None,
+        description="Pods that may be away at once: a number, or a percentage of the region's pods. Exactly one of "
+        "maxUnavailable and minAvailable is set.",
+        examples=[1],
+    )
+    min_available: IntOrPercent | None = Field(
+        default=None,
+        description="Pods that must stay: a number, or a percentage of the region's pods.",
+        examples=["50%"],
+    )
+
+
+class Rollout(Model):
+    """How a new version goes from region to region."""
+
+    bake_time: Annotated[Duration, Between("0s", "7d")] = Field(
+        default=parse_duration("60s"),
+        description="How long a region must stay ready with the new version before the next one starts. 0s to 7d.",
+    )
+    progress_deadline: Annotated[Duration, Between("1s", "1d")] = Field(
+        default=parse_duration("10m"),
+        description="How long one region may take to become ready with the new version before it counts as failed. "
+        "1s to 1d.",
+    )
+    max_parallel_regions: Integer = Field(
+        default=1, ge=1, le=MAX_REGIONS, description="Number of regions that are upgraded at the same time."
+    )
+    on_failure: OnFailure = Field(
+        default=OnFailure.ROLL_BACK,
+        description="RollBack: the failed region returns to its last good revision and the rollout ends until the spec "
+        "changes. Pause: everything stays as it is and the rollout waits for a person.",
+    )
+    state: RolloutState = Field(
+        default=RolloutState.RUNNING,
+        description="Running, or Paused: no region is moved to a new version until it is Running again. Scaling, "
+        "repair of drift and everything else go on.",
+    )
+    revision_history_limit: Integer = Field(
+        default=10, ge=1, le=100, description="Number of former revisions that are kept to return to."
+    )
+
+
+class Retention(Model):
+    """How long the workload keeps what; handed to it in seconds."""
+
+    sessions: Annotated[Duration, Between("1m", "100y")] = Field(
+        default=parse_duration("30d"),
+        description="Age at which temporary sessions are deleted. 1m to 100y, whole seconds.",
+    )
+    cookies: Annotated[Duration, Between("1m", "100y")] = Field(
+        default=parse_duration("730d"),
+        description="Age at which cookies end. 1m to 100y, whole seconds; 730d and 2y are the same.",
+    )
+    transactions: Annotated[Duration, Between("1m", "100y")] = Field(
+        default=parse_duration("7y"),
+        description="Age at which records of transactions are deleted. 1m to 100y, whole seconds; a year is 365 days.",
+    )
+
+
+class Monitoring(Model):
+    """The ServiceMonitor, made in every region that serves that kind."""
+
+    interval: Annotated[Duration, Between("1s", "10m")] = Field(
+        default=parse_duration("30s"), description="Time between two scrapes. 1s to 10m."
+    )
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(
+        default={},
+        description="Labels of the ServiceMonitor, by which a Prometheus selects it.",
+        examples=[{"release": "prometheus"}],
+    )
+
+
+class Termination(Model):
+    """How a pod stops."""
+
+    grace_period: Annotated[Duration, Between("1s", "1h")] = Field(
+        default=parse_duration("60s"),
+        description="How long a pod may take to flush and close its connections before it is killed. 1s to 1h, whole "
+        "seconds.",
+    )
+
+
+ConfigValue = Annotated[str, StringConstraints(max_length=8192)]
+
+
+class ChatServiceSpec(Model):
+    """What the service should be."""
+
+    image: Annotated[str, StringConstraints(pattern=IMAGE, min_length=1, max_length=512)] = Field(
+        description="Image of the chat relay. A change is rolled out region by region as spec.rollout says. Name a "
+        "version or, better, a digest.",
+        examples=["registry.example/roadstead-chat:1.4.0"],
+    )
+    image_pull_policy: PullPolicy = Field(
+        default=PullPolicy.IF_NOT_PRESENT, description="When a node fetches the image: IfNotPresent, Always or Never."
+    )
+    image_pull_secrets: Annotated[tuple[LocalSecret, ...], Field(max_length=8), MapList("name")] = Field(
+        default=(),
+        description="Secrets with registry logins. They must be there in the service's namespace in every region.",
+    )
+    topology: Topology = Field(
+        description="Where the service runs and how its regions relate: which regions, and which of them serve.",
+        examples=[{"regions": [{"name": "hkg"}]}],
+    )
+    replicas: Integer = Field(
+        default=2,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Number of pods in each region, unless the region says otherwise. With spec.autoscaling it is the "
+        "lower bound for regions when minReplicas is absent.",
+    )
+    residency: Residency | None = Field(
+        default=None,
+        description="Where the service's data may lie. Absent: anywhere.",
+        examples=[{"jurisdictions": ["HK"]}],
+    )
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "256Mi"}),
+        description="What each pod asks of its node. The default counts only when the field is absent altogether.",
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None,
+        description="How the number of pods follows the load. Absent: it is fixed. Needs spec.resources.requests.cpu.",
+        examples=[{"maxReplicas": 20}],
+    )
+    traffic: Traffic = Field(default=Traffic(), description="How clients reach the service.")
+    tls: Tls = Field(
+        description="Where the certificate comes from. Clients are served with TLS 1.3 or later, never without.",
+        examples=[{"secretName": "chat-tls"}],
+    )
+    storage: Storage | None = Field(
+        default=None,
+        description="A volume for each pod's store (a StatefulSet). Absent: the store lives and dies with the pod (a "
+        "Deployment). Cannot be added or removed later.",
+        examples=[{"size": "1Gi"}],
+    )
+    config: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=ENV_NAME, min_length=1, max_length=128)], ConfigValue],
+        Field(max_length=64),
+    ] = Field(
+        default={},
+        description="Environment variables of the relay, handed over in a ConfigMap; not for secrets. A change is a "
+        "new version and is rolled out. Names that the operator sets itself are refused: "
+        + ", ".join(RESERVED_ENV)
+        + ".",
+        examples=[{"CHAT_TOKEN_PUBLIC_KEYS": "MCowBQYDK2VwAyEA"}],
+    )
+    disruption_budget: DisruptionBudget = Field(
+        default=DisruptionBudget(max_unavailable=1),
+        description="How many pods of a region a node drain may take at once.",
+    )
+    rollout: Rollout = Field(default=Rollout(), description="How a new version goes from region to region.")
+    retention: Retention = Field(
+        default=Retention(), description="How long the workload keeps what; handed to it in seconds."
+    )
+    monitoring: Monitoring = Field(
+        default=Monitoring(), description="The ServiceMonitor, made in every region that serves that kind."
+    )
+    termination: Termination = Field(default=Termination(), description="How a pod stops.")
+
+
+class RegionRolloutPhase(StrEnum):
+    """What a region of a service is doing."""
+
+    PENDING = "Pending"
+    PROGRESSING = "Progressing"
+    BAKING = "Baking"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+    FAILED = "Failed"
+    ROLLING_BACK = "RollingBack"
+    UNREACHABLE = "Unreachable"
+    REFUSED = "Refused"
+    REMOVING = "Removing"
+
+
+class RolloutPhase(StrEnum):
+    """How far the rollout of the current revision is."""
+
+    PROGRESSING = "Progressing"
+    BAKING = "Baking"
+    PAUSED = "Paused"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+
+
+RevisionName = Annotated[str, StringConstraints(max_length=128)]
+Digest = Annotated[str, StringConstraints(max_length=128)]
+StatusMessage = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class ServiceRegionStatus(Model):
+    """One region of the service, as it is."""
+
+    name: RegionName = Field(description="Name of the Region.")
+    phase: RegionRolloutPhase = Field(
+        default=RegionRolloutPhase.PENDING, description="What the region is doing, in one word."
+    )
+    role: Role | None = Field(default=None, description="Primary or Standby; absent with ActiveActive.")
+    revision: RevisionName = Field(default="", description="Revision that the region's objects have.")
+    last_good_revision: RevisionName = Field(
+        default="", description="Last revision that was ready here for the bake time; a rollback returns to it."
+    )
+    desired_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that should run.")
+    ready_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that are ready.")
+    address: Annotated[str, StringConstraints(max_length=253)] = Field(
+        default="", description="Address under which the region's Service is reached."
+    )
+    message: StatusMessage = Field(
+        default="", description="What is wrong here, in the words of the region's API server where it refused."
+    )
+    applied: Digest = Field(
+        default="", description="Digest of the region's objects as they were applied; drift is seen by it."
+    )
+    input: Digest = Field(default="", description="Digest of everything that the region's objects were made from.")
+
+
+class RolloutStatus(Model):
+    """The rollout of the current revision."""
+
+    revision: RevisionName = Field(default="", description="Revision that is rolled out.")
+    previous: RevisionName = Field(default="", description="Revision that it replaces.")
+    phase: RolloutPhase = Field(default=RolloutPhase.COMPLETE, description="How far it is, in one word.")
+    started_at: Timestamp | None = Field(default=None, description="When it began.")
+    region: Annotated[str, StringConstraints(max_length=253)] = Field(
+        default="", description="The region, or the regions with commas between, that it is at."
+    )
+    regions_done: Integer = Field(default=0, ge=0, le=MAX_REGIONS, description="Number of regions that have it.")
+    regions_total: Integer = Field(default=0, ge=0, le=MAX_REGIONS, description="Number of regions.")
+    message: StatusMessage = Field(default="", description="What it waits for, or why it failed.")
+
+
+class ChatServiceStatus(Model):
+    """What the service is."""
+
+    observed_generation: Integer = Field(
+        default=0, ge=0, le=2**53, description="The metadata.generation that this status was derived from."
+    )
+    revision: RevisionName = Field(default="", description="Revision that the spec stands for.")
+    ready_regions: Annotated[str, StringConstraints(max_length=16)] = Field(
+        default="", description="Regions that are ready, of all: 2/2."
+    )
+    regions: Annotated[tuple[ServiceRegionStatus, ...], Field(max_length=2 * MAX_REGIONS), MapList("name")] = Field(
+        default=(), description="Every region of the topology, and those that are still being left."
+    )
+    rollout: RolloutStatus = Field(default=RolloutStatus(), description="The rollout of the current revision.")
+    active_peaks: Annotated[tuple[DnsLabel, ...], Field(max_length=32), SetList()] = Field(
+        default=(), description="Names of the peaks for which pods are raised at present."
+    )
+    conditions: Conditions = Field(
+        default=(),
+        description="Ready, Reconciling, Stalled (as kstatus has them), Placed, RolledOut and, where they say "
+        "something, Conflict, Autoscaled and Deleting.",
+    )
+
+
+class ChatService(Model):
+    """A chat service for clients and advisers in one or more regions."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: ChatServiceSpec = Field(description="What the service should be.")
+    status: ChatServiceStatus = Field(default=ChatServiceStatus(), description="What the service is.")

@@ -1,0 +1,586 @@
+"""What a ChatService's schema alone cannot say."""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from roadstead.api.chatservice import (
+    NAME_MAX_LENGTH,
+    RESERVED_ENV,
+    ChatService,
+    ChatServiceSpec,
+    Peak,
+    Role,
+    TopologyMode,
+)
+from roadstead.api.quantity import amount
+from roadstead.api.region_rules import CEL_COUNTRY, COUNTRY_CURE, NOT_A_COUNTRY, is_listed, name_rules
+from roadstead.api.rules import ChangeRule, Rule, Values, cel_digits, once
+from roadstead.api.selectors import LabelSelector, NetworkPeer, SelectorOperator
+
+_PRIMARIES = "{0}.regions.filter(r, has(r.role) && r.role == 'Primary')"
+_REPLICAS = "(has(r.replicas) ? r.replicas : self.replicas)"
+_OWN_LABELS = ("app.kubernetes.io/", "roadstead.dev/")
+_NATIVE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+
+
+def _misplaced_roles(chat: ChatService) -> Iterator[Values]:
+    if chat.spec.topology.mode is TopologyMode.ACTIVE_ACTIVE:
+        for region in chat.spec.topology.regions:
+            if region.role is not None:
+                yield {"region": region.name, "value": region.role.value}
+
+
+def _primaries(spec: ChatServiceSpec) -> list[str]:
+    return [region.name for region in spec.topology.regions if region.role is Role.PRIMARY]
+
+
+def _primary_count(chat: ChatService) -> tuple[Values, ...]:
+    passive = chat.spec.topology.mode is TopologyMode.ACTIVE_PASSIVE
+    count = len(_primaries(chat.spec))
+    return once(passive and count != 1, count=count)
+
+
+def _replicas(spec: ChatServiceSpec) -> Iterator[tuple[str, int]]:
+    for region in spec.topology.regions:
+        yield region.name, spec.replicas if region.replicas is None else region.replicas
+
+
+def _above_maximum(chat: ChatService) -> Iterator[Values]:
+    scaling = chat.spec.autoscaling
+    if scaling is not None and scaling.min_replicas is None:
+        for region, replicas in _replicas(chat.spec):
+            if replicas > scaling.max_replicas:
+                yield {"value": scaling.max_replicas, "replicas": replicas, "region": region}
+
+
+def _nothing_to_scale(chat: ChatService) -> Iterator[Values]:
+    if chat.spec.autoscaling is not None:
+        for region, replicas in _replicas(chat.spec):
+            if replicas == 0:
+                yield {"region": region}
+
+
+def _min_above_max(chat: ChatService) -> tuple[Values, ...]:
+    scaling = chat.spec.autoscaling
+    if scaling is None or scaling.min_replicas is None:
+        return ()
+    return once(scaling.min_replicas > scaling.max_replicas, value=scaling.min_replicas, max=scaling.max_replicas)
+
+
+def _peaks(chat: ChatService) -> tuple[Peak, ...]:
+    return chat.spec.autoscaling.peaks if chat.spec.autoscaling is not None else ()
+
+
+def _high_peaks(chat: ChatService) -> Iterator[Values]:
+    for peak in _peaks(chat):
+        if chat.spec.autoscaling is not None and peak.replicas > chat.spec.autoscaling.max_replicas:
+            yield {"peak": peak.name, "value": peak.replicas, "max": chat.spec.autoscaling.max_replicas}
+
+
+@lru_cache(maxsize=512)
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA database has a time zone of that name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a directory, such as "America"
+        return False
+    return True
+
+
+@lru_cache(maxsize=512)
+def cron_fault(schedule: str) -> str:
+    """What is wrong with a cron schedule, or nothing: empty text."""
+    try:
+        next(CronSim(schedule, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        return str(error)
+    except StopIteration:
+        return "no such day in 50 years"
+    return ""
+
+
+def _unknown_zones(chat: ChatService) -> Iterator[Values]:
+    for peak in _peaks(chat):
+        if not is_time_zone(peak.time_zone):
+            yield {"peak": peak.name, "value": peak.time_zone}
+
+
+def _bad_schedules(chat: ChatService) -> Iterator[Values]:
+    for peak in _peaks(chat):
+        if fault := cron_fault(peak.schedule):
+            yield {"peak": peak.name, "value": peak.schedule, "fault": fault[0].lower() + fault[1:]}
+
+
+def _without_cpu(chat: ChatService) -> tuple[Values, ...]:
+    resources = chat.spec.resources
+    return once(chat.spec.autoscaling is not None and "cpu" not in resources.requests and "cpu" not in resources.limits)
+
+
+def _low_limits(chat: ChatService) -> Iterator[Values]:
+    limits = chat.spec.resources.limits
+    for name, request in chat.spec.resources.requests.items():
+        if name in limits and amount(request) > amount(limits[name]):
+            yield {"name": name, "value": limits[name], "request": request}
+
+
+def _odd_resources(names: Iterable[str]) -> Iterator[Values]:
+    for name in names:
+        if name not in _NATIVE_RESOURCES and not name.startswith("hugepages-") and "/" not in name:
+            yield {"value": name}
+
+
+def _resource_names(which: str) -> Rule:
+    return Rule(
+        name=f"Resources in {which} are ones that pods can have",
+        at=f"spec.resources.{which}",
+        field=f"spec.resources.{which}",
+        says="has the key {value}, which is no resource of pods",
+        cure="write cpu, memory, ephemeral-storage, hugepages-SIZE or an extended resource such as example.com/device",
+        found=lambda chat: _odd_resources(getattr(chat.spec.resources, which)),
+        cel="self.all(k, k in ['cpu', 'memory', 'ephemeral-storage'] || k.startsWith('hugepages-') || k.contains('/'))",
+        values={
+            "value": "self.map(k, !(k in ['cpu', 'memory', 'ephemeral-storage']) && "
+            "!k.startsWith('hugepages-') && !k.contains('/'), k)[0]"
+        },
+    )
+
+
+def _tls_members(chat: ChatService) -> tuple[Values, ...]:
+    secret, issuer = chat.spec.tls.secret_name is not None, chat.spec.tls.issuer_ref is not None
+    return once(secret == issuer, number="both" if secret else "none")
+
+
+def _budget_members(chat: ChatService) -> tuple[Values, ...]:
+    budget = chat.spec.disruption_budget
+    most, least = budget.max_unavailable is not None, budget.min_available is not None
+    return once(most == least, number="both" if most else "none")
+
+
+def _reserved(chat: ChatService) -> Iterator[Values]:
+    return ({"value": key} for key in chat.spec.config if key in RESERVED_ENV)
+
+
+def _own_annotations(chat: ChatService) -> Iterator[Values]:
+    for key in chat.spec.traffic.service_annotations:
+        if key.startswith("roadstead.dev/") or ".roadstead.dev/" in key:
+            yield {"value": key}
+
+
+def _own_labels(chat: ChatService) -> Iterator[Values]:
+    return ({"value": key} for key in chat.spec.monitoring.labels if key.startswith(_OWN_LABELS))
+
+
+def _unlisted(chat: ChatService) -> Iterator[Values]:
+    if chat.spec.residency is not None:
+        for code in chat.spec.residency.jurisdictions:
+            if not is_listed(code):
+                yield {"value": code}
+
+
+def _mixed_peers(chat: ChatService) -> Iterator[Values]:
+    for index, peer in enumerate(chat.spec.traffic.allow_from):
+        selects = peer.namespace_selector is not None or peer.pod_selector is not None
+        if selects == (peer.ip_block is not None):
+            yield {"index": index, "number": "both" if selects else "none"}
+
+
+def network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """The range that a CIDR names as Kubernetes reads it, or None: stricter than Python about zeros and mapped IPv4."""
+    prefix = cidr.rpartition("/")[2]
+    if len(prefix) > 1 and prefix.startswith("0"):
+        return None
+    try:
+        found = ipaddress.ip_network(cidr, strict=False)
+    except ValueError:
+        return None
+    mapped = isinstance(found, ipaddress.IPv6Network) and ipaddress.IPv6Address(cidr.rpartition("/")[0]).ipv4_mapped
+    return None if mapped else found
+
+
+def _bad_cidrs(chat: ChatService) -> Iterator[Values]:
+    for index, peer in enumerate(chat.spec.traffic.allow_from):
+        if peer.ip_block is not None and network(peer.ip_block.cidr) is None:
+            yield {"index": index, "value": peer.ip_block.cidr}
+
+
+def _bad_exceptions(chat: ChatService) -> Iterator[Values]:
+    for index, peer in enumerate(chat.spec.traffic.allow_from):
+        whole = network(peer.ip_block.cidr) if peer.ip_block is not None else None
+        if peer.ip_block is None or whole is None:
+            continue
+        for text in peer.ip_block.except_:
+            part = network(text)
+            if part is None or part.version != whole.version or not _inside(part, whole):
+                yield {"index": index, "value": text, "cidr": peer.ip_block.cidr}
+
+
+def _inside(
+    part: ipaddress.IPv4Network | ipaddress.IPv6Network, whole: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return part.prefixlen > whole.prefixlen and part.network_address in whole
+
+
+def _selectors(peers: Iterable[NetworkPeer]) -> Iterator[tuple[int, str, LabelSelector]]:
+    for index, peer in enumerate(peers):
+        for name, selector in (("namespaceSelector", peer.namespace_selector), ("podSelector", peer.pod_selector)):
+            if selector is not None:
+                yield index, name, selector
+
+
+def _bad_requirements(which: str, chat: ChatService) -> Iterator[Values]:
+    for index, name, selector in _selectors(chat.spec.traffic.allow_from):
+        for requirement in selector.match_expressions if name == which else ():
+            takes = requirement.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN)
+            if takes != bool(requirement.values):
+                yield {"index": index, "key": requirement.key, "value": requirement.operator.value}
+
+
+def _requirement_values(which: str) -> Rule:
+    return Rule(
+        name=f"Requirements of {which} have values exactly where their operator takes some",
+        at=f"spec.traffic.allowFrom[].{which}.matchExpressions[]",
+        field=f"spec.traffic.allowFrom[{{index}}].{which}.matchExpressions",
+        says="has the operator {value} for {key} with the wrong number of values",
+        cure="write values with In and NotIn, and none with Exists and DoesNotExist",
+        found=lambda chat: _bad_requirements(which, chat),
+        cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+        values={"index": "'*'", "value": "self.operator", "key": "self.key"},
+    )
+
+
+def _no_size(chat: ChatService) -> tuple[Values, ...]:
+    return once(chat.spec.storage is not None and amount(chat.spec.storage.size) == 0)
+
+
+CHAT_SERVICE_RULES = (
+    *name_rules(
+        NAME_MAX_LENGTH, "^[a-z]([-a-z0-9]*[a-z0-9])?$", "a DNS label that starts with a letter, as Services need it"
+    ),
+    Rule(
+        name="Only ActivePassive has roles",
+        at="spec.topology",
+        field="spec.topology.regions[{region}].role",
+        says="is {value}, but with mode ActiveActive regions have no roles",
+        cure="remove the role, or write spec.topology.mode ActivePassive",
+        found=_misplaced_roles,
+        cel="self.mode == 'ActivePassive' || self.regions.all(r, !has(r.role))",
+        values={
+            "region": "self.regions.map(r, has(r.role), r.name)[0]",
+            "value": "self.regions.map(r, has(r.role), r.role)[0]",
+        },
+    ),
+    Rule(
+        name="ActivePassive has exactly one Primary",
+        at="spec.topology",
+        field="spec.topology.regions",
+        says="has {count} regions with role Primary, but mode ActivePassive needs one",
+        cure="write role Primary at exactly one region",
+        found=_primary_count,
+        cel=f"self.mode != 'ActivePassive' || {_PRIMARIES.format('self')}.size() == 1",
+        values={"count": cel_digits(f"{_PRIMARIES.format('self')}.size()")},
+    ),
+    Rule(
+        name="minReplicas is at most maxReplicas",
+        at="spec.autoscaling",
+        field="spec.autoscaling.minReplicas",
+        says="is {value}, above maxReplicas {max}",
+        cure="write {max} or less, or raise maxReplicas",
+        found=_min_above_max,
+        cel="!has(self.minReplicas) || self.minReplicas <= self.maxReplicas",
+        values={"value": cel_digits("self.minReplicas"), "max": cel_digits("self.maxReplicas")},
+    ),
+    Rule(
+        name="Without minReplicas, a region's replicas are at most maxReplicas",
+        at="spec",
+        field="spec.autoscaling.maxReplicas",
+        says="is {value}, below the {replicas} replicas of region {region}, its lower bound without minReplicas",
+        cure="write {replicas} or more, or write minReplicas",
+        found=_above_maximum,
+        cel="!has(self.autoscaling) || has(self.autoscaling.minReplicas) || "
+        f"self.topology.regions.all(r, {_REPLICAS} <= self.autoscaling.maxReplicas)",
+        values={
+            "value": cel_digits("self.autoscaling.maxReplicas"),
+            "replicas": cel_digits(
+                f"self.topology.regions.map(r, {_REPLICAS} > self.autoscaling.maxReplicas, {_REPLICAS})[0]"
+            ),
+            "region": f"self.topology.regions.map(r, {_REPLICAS} > self.autoscaling.maxReplicas, r.name)[0]",
+        },
+    ),
+    Rule(
+        name="An autoscaled region has pods to begin with",
+        at="spec",
+        field="spec.autoscaling",
+        says="is set, but region {region} has 0 replicas, which an autoscaler never changes",
+        cure="write 1 replica or more for that region, or remove spec.autoscaling",
+        found=_nothing_to_scale,
+        cel=f"!has(self.autoscaling) || self.topology.regions.all(r, {_REPLICAS} > 0)",
+        values={"region": f"self.topology.regions.map(r, {_REPLICAS} == 0, r.name)[0]"},
+    ),
+    Rule(
+        name="A peak's replicas are at most maxReplicas",
+        at="spec.autoscaling",
+        field="spec.autoscaling.peaks[{peak}].replicas",
+        says="is {value}, above maxReplicas {max}",
+        cure="write {max} or less, or raise maxReplicas",
+        found=_high_peaks,
+        cel="!has(self.peaks) || self.peaks.all(p, p.replicas <= self.maxReplicas)",
+        values={
+            "peak": "self.peaks.map(p, p.replicas > self.maxReplicas, p.name)[0]",
+            "value": cel_digits("self.peaks.map(p, p.replicas > self.maxReplicas, p.replicas)[0]"),
+            "max": cel_digits("self.maxReplicas"),
+        },
+    ),
+    Rule(  # no CEL: an API server without a time zone database would refuse every zone but UTC
+        name="A peak's time zone exists",
+        at="spec.autoscaling",
+        field="spec.autoscaling.peaks[{peak}].timeZone",
+        says="is {value}, which the IANA time zone database does not have",
+        cure="write a name such as Asia/Hong_Kong or UTC",
+        found=_unknown_zones,
+    ),
+    Rule(  # no CEL: it cannot read cron
+        name="A peak's schedule comes true",
+        at="spec.autoscaling",
+        field="spec.autoscaling.peaks[{peak}].schedule",
+        says="is {value}, which never comes true: {fault}",
+        cure="write minute, hour, day of month, month and day of week, such as 0 9 11 11 *",
+        found=_bad_schedules,
+    ),
+    Rule(
+        name="Autoscaling has a CPU request to count against",
+        at="spec",
+        field="spec.resources.requests",
+        says="has no cpu, which spec.autoscaling counts utilisation against",
+        cure="write a cpu request such as 100m",
+        found=_without_cpu,
+        cel="!has(self.autoscaling) || (has(self.resources.requests) && 'cpu' in self.resources.requests) || "
+        "(has(self.resources.limits) && 'cpu' in self.resources.limits)",
+    ),
+    Rule(
+        name="A limit is never below its request",
+        at="spec.resources",
+        field="spec.resources.limits.{name}",
+        says="is {value}, below the request {request}",
+        cure="write {request} or more, or lower the request",
+        found=_low_limits,
+        cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
+        "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+        values={
+            name: expression.format(
+                "self.requests.map(k, k in self.limits && quantity(string(self.requests[k]))"
+                ".compareTo(quantity(string(self.limits[k]))) > 0, k)[0]"
+            )
+            for name, expression in {
+                "name": "{0}",
+                "value": "string(self.limits[{0}])",
+                "request": "string(self.requests[{0}])",
+            }.items()
+        },
+    ),
+    _resource_names("requests"),
+    _resource_names("limits"),
+    Rule(
+        name="The certificate has exactly one source",
+        at="spec.tls",
+        field="spec.tls",
+        says="sets {number} of secretName and issuerRef",
+        cure="write exactly one of them",
+        found=_tls_members,
+        cel="has(self.secretName) != has(self.issuerRef)",
+        values={"number": "(has(self.secretName) ? 'both' : 'none')"},
+    ),
+    Rule(
+        name="A disruption budget has exactly one bound",
+        at="spec.disruptionBudget",
+        field="spec.disruptionBudget",
+        says="sets {number} of maxUnavailable and minAvailable",
+        cure="write exactly one of them",
+        found=_budget_members,
+        cel="has(self.maxUnavailable) != has(self.minAvailable)",
+        values={"number": "(has(self.maxUnavailable) ? 'both' : 'none')"},
+    ),
+    Rule(
+        name="Variables that the operator sets are its own",
+        at="spec.config",
+        field="spec.config",
+        says="has the key {value}, which the operator sets itself",
+        cure="remove it",
+        found=_reserved,
+        cel=f"self.all(k, !(k in {list(RESERVED_ENV)}))",
+        values={"value": f"self.map(k, k in {list(RESERVED_ENV)}, k)[0]"},
+    ),
+    Rule(
+        name="Annotations of roadstead.dev are the operator's own",
+        at="spec.traffic.serviceAnnotations",
+        field="spec.traffic.serviceAnnotations",
+        says="has the key {value}, which is the operator's own",
+        cure="remove it",
+        found=_own_annotations,
+        cel="self.all(k, !k.startsWith('roadstead.dev/') && !k.contains('.roadstead.dev/'))",
+        values={"value": "self.map(k, k.startsWith('roadstead.dev/') || k.contains('.roadstead.dev/'), k)[0]"},
+    ),
+    Rule(
+        name="Labels that objects are found by are the operator's own",
+        at="spec.monitoring.labels",
+        field="spec.monitoring.labels",
+        says="has the key {value}, which is the operator's own",
+        cure="remove it",
+        found=_own_labels,
+        cel="self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('roadstead.dev/'))",
+        values={"value": "self.map(k, k.startsWith('app.kubernetes.io/') || k.startsWith('roadstead.dev/'), k)[0]"},
+    ),
+    Rule(
+        name="Jurisdictions are countries that exist",
+        at="spec.residency",
+        field="spec.residency.jurisdictions",
+        says=f"has {{value}}, {NOT_A_COUNTRY}",
+        cure=COUNTRY_CURE,
+        found=_unlisted,
+        cel=f"self.jurisdictions.all(j, j.matches('{CEL_COUNTRY}'))",
+        values={"value": f"self.jurisdictions.map(j, !j.matches('{CEL_COUNTRY}'), j)[0]"},
+    ),
+    Rule(
+        name="A source of connections is a range of addresses or a selection, not both",
+        at="spec.traffic.allowFrom[]",
+        field="spec.traffic.allowFrom[{index}]",
+        says="sets {number} of ipBlock and the selectors",
+        cure="write ipBlock, or namespaceSelector and podSelector",
+        found=_mixed_peers,
+        cel="has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",
+        values={"index": "'*'", "number": "(has(self.ipBlock) ? 'both' : 'none')"},
+    ),
+    Rule(
+        name="A range of addresses can be read",
+        at="spec.traffic.allowFrom[].ipBlock",
+        field="spec.traffic.allowFrom[{index}].ipBlock.cidr",
+        says="is {value}, which is not a range of addresses",
+        cure="write an address and a prefix length such as 10.0.0.0/8 or fd00::/8",
+        found=_bad_cidrs,
+        cel="isCIDR(self.cidr)",
+        values={"index": "'*'", "value": "self.cidr"},
+    ),
+    Rule(
+        name="Exceptions lie within their range",
+        at="spec.traffic.allowFrom[].ipBlock",
+        field="spec.traffic.allowFrom[{index}].ipBlock.except",
+        says="has {value}, which is not a smaller range within {cidr}",
+        cure="write ranges within cidr, or remove it",
+        found=_bad_exceptions,
+        cel="!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, isCIDR(e) && "
+        "cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength())",
+        values={
+            "index": "'*'",
+            "value": "self.except.map(e, !isCIDR(e) || !cidr(self.cidr).containsCIDR(e) || "
+            "cidr(e).prefixLength() <= cidr(self.cidr).prefixLength(), e)[0]",
+            "cidr": "self.cidr",
+        },
+    ),
+    _requirement_values("namespaceSelector"),
+    _requirement_values("podSelector"),
+    Rule(
+        name="A volume has a size",
+        at="spec.storage",
+        field="spec.storage.size",
+        says="is 0",
+        cure="write a size such as 1Gi",
+        found=_no_size,
+        cel="quantity(string(self.size)).compareTo(quantity('0')) > 0",
+    ),
+)
+
+
+def _mode_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
+    was, is_ = old.spec.topology.mode, new.spec.topology.mode
+    return once(was is not is_, old=was.value, value=is_.value)
+
+
+def _primary_moved(old: ChatService, new: ChatService) -> Iterator[Values]:
+    both = {old.spec.topology.mode, new.spec.topology.mode} == {TopologyMode.ACTIVE_PASSIVE}
+    for name in _primaries(old.spec) if both else ():
+        if name not in _primaries(new.spec):
+            yield {"old": name}
+
+
+def _storage_came_or_went(old: ChatService, new: ChatService) -> tuple[Values, ...]:
+    was, is_ = old.spec.storage is not None, new.spec.storage is not None
+    return once(was != is_, change="added" if is_ else "removed")
+
+
+def _size_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
+    if old.spec.storage is None or new.spec.storage is None:
+        return ()
+    was, is_ = old.spec.storage.size, new.spec.storage.size
+    return once(amount(was) != amount(is_), old=was, value=is_)
+
+
+def _class_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
+    if old.spec.storage is None or new.spec.storage is None:
+        return ()
+    was, is_ = (storage.storage_class_name or "the default" for storage in (old.spec.storage, new.spec.storage))
+    return once(was != is_, old=was, value=is_)
+
+
+CHAT_SERVICE_CHANGES = (
+    ChangeRule(
+        name="The mode of a topology stays",
+        at="spec.topology",
+        field="spec.topology.mode",
+        says="changes from {old} to {value}, which would leave two stores that both accepted writes",
+        cure="write {old} again, or make another ChatService",
+        found=_mode_changed,
+        cel="self.mode == oldSelf.mode",
+        values={"old": "oldSelf.mode", "value": "self.mode"},
+    ),
+    ChangeRule(
+        name="The primary is not moved by an edit",
+        at="spec.topology",
+        field="spec.topology.regions",
+        says="takes role Primary from {old}, which is a promotion and not an edit",
+        cure="write role Primary at {old} again",
+        found=_primary_moved,
+        cel="self.mode != 'ActivePassive' || oldSelf.mode != 'ActivePassive' || "
+        # Both have exactly one; written without filter(), whose items have no bound for the cost estimate.
+        "self.regions.all(r, !has(r.role) || r.role != 'Primary' || "
+        "oldSelf.regions.exists(o, o.name == r.name && has(o.role) && o.role == 'Primary'))",
+        values={"old": "oldSelf.regions.map(o, has(o.role) && o.role == 'Primary', o.name)[0]"},
+    ),
+    ChangeRule(
+        name="Storage is neither added nor removed",
+        at="spec",
+        field="spec.storage",
+        says="is {change}, but it can only be decided when the service is made: the pods are another kind of object",
+        cure="undo the change, or make another ChatService",
+        found=_storage_came_or_went,
+        cel="has(self.storage) == has(oldSelf.storage)",
+        values={"change": "(has(self.storage) ? 'added' : 'removed')"},
+    ),
+    ChangeRule(
+        name="The size of volumes stays",
+        at="spec.storage",
+        field="spec.storage.size",
+        says="changes from {old} to {value}, but the volume templates of a StatefulSet are fixed",
+        cure="write {old} again; to grow a volume, edit its PersistentVolumeClaim",
+        found=_size_changed,
+        cel="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) == 0",
+        values={"old": "string(oldSelf.size)", "value": "string(self.size)"},
+    ),
+    ChangeRule(
+        name="The storage class of volumes stays",
+        at="spec.storage",
+        field="spec.storage.storageClassName",
+        says="changes from {old} to {value}, but the volume templates of a StatefulSet are fixed",
+        cure="undo the change, or make another ChatService",
+        found=_class_changed,
+        cel="has(self.storageClassName) == has(oldSelf.storageClassName) && "
+        "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        values={
+            "old": "(has(oldSelf.storageClassName) ? oldSelf.storageClassName : 'the default')",
+            "value": "(has(self.storageClassName) ? self.storageClassName : 'the default')",
+        },
+    ),
+)
