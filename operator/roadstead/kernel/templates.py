@@ -12,8 +12,8 @@ into which it could be injected, and nothing to escape.
 
 * A string that is exactly one ``{{ expression }}`` becomes the expression's own value: a number stays a number, a map a
   map. In a longer string each expression must give text or a whole number.
-* ``| optional`` leaves the key or list element out when the value is None or empty. There is no other condition, no loop
-  and no block: what needs logic is computed by the room and handed over as ready data.
+* ``| optional`` leaves the key or list element out when the value is None or empty. There is no other condition, no
+  loop and no block: what needs logic is computed by the room and handed over as ready data.
 * ``| text`` makes a whole number a string, as environment variables and annotations want it.
 * An unknown variable, a None without ``optional`` and an empty map or list are errors that name the file and the path.
   (An empty list is never a no-op under server-side apply.)
@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -55,7 +55,7 @@ class _Omit:
 _OMIT: Final = _Omit()
 
 
-class _Refused(Exception):  # noqa: N818  (never leaves this module)
+class _Refused(Exception):
     """A value that may not stand in an object; the path is filled in on the way out."""
 
     def __init__(self, reason: str) -> None:
@@ -179,7 +179,7 @@ def digest_of(*templates: Template) -> str:
     return hashlib.sha256("".join(template.digest for template in templates).encode()).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(room: str) -> TemplateSet:
     """The templates of ``manifests/<room>``, loaded once per process.
 
