@@ -205,7 +205,8 @@ class Peak(Model):
     )
     schedule: Annotated[str, StringConstraints(pattern=CRON, min_length=9, max_length=128)] = Field(
         description="When the load starts, as five cron fields: minute, hour, day of month, month, day of week. A "
-        "start in the hour that daylight saving skips happens right after it; one in the hour that repeats happens once.",
+        "start in the hour that daylight saving skips happens right after it; one in the hour that repeats "
+        "happens once.",
         examples=["0 9 11 11 *"],
     )
     duration: Annotated[Duration, Between("1m", "30d")] = Field(
@@ -249,7 +250,7 @@ class Autoscaling(Model):
     )
     scale_down_stabilization: Annotated[Duration, Between("0s", "1h")] = Field(
         default=parse_duration("5m"),
-        description="How long the load must be lower before pods are removed. 0s to 1h, whole seconds.",
+        description="How long the load must be lower before pods are removed. 0s to 1h.",
     )
     peaks: Annotated[tuple[Peak, ...], Field(max_length=32), MapList("name")] = Field(
         default=(), description="Planned times of high load, at which pods are added beforehand."
@@ -261,7 +262,8 @@ class Traffic(Model):
 
     hostname: HostName | None = Field(
         default=None,
-        description="DNS name under which clients reach the service. It is put into certificates from issuerRef.",
+        description="DNS name under which clients reach the service. It is put into the certificates that spec.tls.issuerRef "
+        "asks for, and onto the Services for external-dns.",
         examples=["chat.example.com"],
     )
     service_type: ServiceType = Field(
@@ -385,15 +387,15 @@ class Retention(Model):
 
     sessions: Annotated[Duration, Between("1m", "100y")] = Field(
         default=parse_duration("30d"),
-        description="Age at which temporary sessions are deleted. 1m to 100y, whole seconds.",
+        description="Age at which temporary sessions are deleted. 1m to 100y.",
     )
     cookies: Annotated[Duration, Between("1m", "100y")] = Field(
         default=parse_duration("730d"),
-        description="Age at which cookies end. 1m to 100y, whole seconds; 730d and 2y are the same.",
+        description="Age at which cookies end. 1m to 100y; 730d and 2y are the same.",
     )
     transactions: Annotated[Duration, Between("1m", "100y")] = Field(
         default=parse_duration("7y"),
-        description="Age at which records of transactions are deleted. 1m to 100y, whole seconds; a year is 365 days.",
+        description="Age at which records of transactions are deleted. 1m to 100y; a year is 365 days.",
     )
 
 
@@ -415,8 +417,7 @@ class Termination(Model):
 
     grace_period: Annotated[Duration, Between("1s", "1h")] = Field(
         default=parse_duration("60s"),
-        description="How long a pod may take to flush and close its connections before it is killed. 1s to 1h, whole "
-        "seconds.",
+        description="How long a pod may take to flush and close its connections before it is killed. 1s to 1h.",
     )
 
 

@@ -32,7 +32,7 @@ LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 class Model(BaseModel):
     """Base of every model: immutable, camelCase on the wire, snake_case in Python.
 
-    Unknown fields are ignored, as the API server prunes them; :func:`~roadstead.api.parse.parse` refuses them on demand.
+    Unknown fields are ignored, as the API server prunes them; ``parse(..., strict=True)`` refuses them.
     """
 
     model_config = ConfigDict(

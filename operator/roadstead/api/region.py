@@ -61,8 +61,8 @@ class KubeconfigSecretRef(Model):
     """A Secret of the hub that holds a member cluster's kubeconfig."""
 
     namespace: DnsLabel = Field(
-        description="Namespace of the Secret; normally the operator's own, because the operator may read Secrets only "
-        "where the chart's RBAC lets it.",
+        description="Namespace of the Secret: the operator's own. From another one the operator could be made to use "
+        "credentials that whoever writes the Region may not read, so admission refuses it.",
         examples=["roadstead-system"],
     )
     name: DnsName = Field(description="Name of the Secret.", examples=["region-hkg"])

@@ -104,16 +104,21 @@ def _problem(rule: Rule | ChangeRule, values: Values) -> Problem:
     )
 
 
+def wording(rule: Rule | ChangeRule) -> str:
+    """The whole sentence of a rule, with ``<name>`` where a value will stand."""
+    return _PLACEHOLDER.sub(r"<\1>", f"{rule.field} {rule.says}; {rule.cure}")
+
+
 def _validation(rule: Rule | ChangeRule) -> dict[str, str]:
     if rule.cel is None:
         raise ValueError(f"the rule {rule.name!r} has no CEL; it is checked in Python alone")
-    wording = f"{rule.field} {rule.says}; {rule.cure}"
-    entry = {"rule": rule.cel, "message": _PLACEHOLDER.sub(r"<\1>", wording)}
-    if _PLACEHOLDER.search(wording):
+    sentence = f"{rule.field} {rule.says}; {rule.cure}"
+    entry = {"rule": rule.cel, "message": wording(rule)}
+    if _PLACEHOLDER.search(sentence):
         # Text and placeholders alternate in what split() returns.
         parts = [
             rule.values[part] if place % 2 else cel_text(part)
-            for place, part in enumerate(_PLACEHOLDER.split(wording))
+            for place, part in enumerate(_PLACEHOLDER.split(sentence))
             if part
         ]
         entry["messageExpression"] = " + ".join(parts)
