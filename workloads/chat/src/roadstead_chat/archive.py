@@ -1,0 +1,162 @@
+"""Reading the store beside its writer: backlog of a room, log for a replica, cursors of a session.
+
+Each question is one read transaction, hence one consistent picture. Synchronous; ``ArchiveReader`` runs it in a thread
+of its own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from roadstead_chat.cursor import Vector
+from roadstead_chat.messages import Message, SessionCursor
+from roadstead_chat.schema import open_reader
+
+T = TypeVar("T")
+_COLUMNS = (
+    "m.pos, o.name, m.seq, m.room, m.account, m.client_id, m.accepted_us, m.payload, m.copy_of"
+    " FROM messages m JOIN origins o ON o.id = m.origin"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPage:
+    """A part of a room's backlog.
+
+    Attributes:
+        messages: in local order.
+        copies: other identities of these messages, by ``pos``.
+        upto: all messages of the room up to this place were looked at.
+    """
+
+    messages: list[Message]
+    copies: dict[int, list[tuple[str, int]]]
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A part of the whole log, for a replica.
+
+    Attributes:
+        messages: in local order.
+        floors: what retention has removed by now.
+    """
+
+    messages: list[Message]
+    floors: dict[str, int]
+
+
+class Archive:
+    """Answers questions from a read-only connection.
+
+    Args:
+        path: database file; it must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_reader(path)
+
+    def room_start(self, room: str, cursor: Vector) -> int | None:
+        """Return the place of the first message of the room that the cursor does not cover; None when there is none."""
+        first: int | None = None
+        for number, name in self._db.execute("SELECT id, name FROM origins").fetchall():
+            row = self._db.execute(
+                "SELECT pos FROM messages WHERE room = ? AND origin = ? AND seq > ? ORDER BY seq LIMIT 1",
+                (room, number, cursor.get(name, 0)),
+            ).fetchone()
+            if row is not None and (first is None or row[0] < first):
+                first = row[0]
+        return first
+
+    def room_page(self, room: str, after: int, upto: int, limit: int) -> RoomPage:
+        """Return messages of the room with ``after < pos <= upto``."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} WHERE m.room = ? AND m.pos > ? AND m.pos <= ? ORDER BY m.pos LIMIT ?",
+            (room, after, upto, limit),
+        ).fetchall()
+        messages = [Message(*row) for row in rows]
+        copies: dict[int, list[tuple[str, int]]] = {}
+        if messages:
+            for pos, origin, seq in self._db.execute(
+                "SELECT m.copy_of, o.name, m.seq FROM messages m JOIN origins o ON o.id = m.origin"
+                " WHERE m.copy_of BETWEEN ? AND ?",
+                (messages[0].pos, messages[-1].pos),
+            ):
+                copies.setdefault(pos, []).append((origin, seq))
+        return RoomPage(messages, copies, messages[-1].pos if len(messages) == limit else upto)
+
+    def log_start(self, vector: Vector) -> int | None:
+        """Return the place of the first message that ``vector`` does not cover; None when there is none."""
+        first: int | None = None
+        for number, name in self._db.execute("SELECT id, name FROM origins").fetchall():
+            row = self._db.execute(
+                "SELECT pos FROM messages WHERE origin = ? AND seq > ? ORDER BY seq LIMIT 1",
+                (number, vector.get(name, 0)),
+            ).fetchone()
+            if row is not None and (first is None or row[0] < first):
+                first = row[0]
+        return first
+
+    def log_page(self, after: int, limit: int) -> LogPage:
+        """Return messages with ``pos > after``, and the floors as they are in the same moment."""
+        self._db.execute("BEGIN")
+        try:
+            rows = self._db.execute(
+                f"SELECT {_COLUMNS} WHERE m.pos > ? ORDER BY m.pos LIMIT ?",
+                (after, limit),
+            ).fetchall()
+            floors = dict(self._db.execute("SELECT name, floor FROM origins WHERE floor > 0").fetchall())
+        finally:
+            self._db.execute("COMMIT")
+        return LogPage([Message(*row) for row in rows], floors)
+
+    def session(self, account: str, device: str, room: str) -> dict[str, int]:
+        """Return what this device acknowledged in the room."""
+        return dict(
+            self._db.execute(
+                "SELECT origin, seq FROM sessions WHERE account = ? AND device = ? AND room = ?",
+                (account, device, room),
+            ).fetchall()
+        )
+
+    def sessions_after(self, rev: int, limit: int) -> tuple[list[SessionCursor], int]:
+        """Return changed cursors after ``rev`` in the order of change, and the last change that they reach."""
+        rows = self._db.execute(
+            "SELECT account, device, room, origin, seq, updated_us, rev FROM sessions"
+            " WHERE rev > ? ORDER BY rev LIMIT ?",
+            (rev, limit),
+        ).fetchall()
+        return [SessionCursor(*row[:6]) for row in rows], rows[-1][6] if rows else rev
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+class ArchiveReader:
+    """An ``Archive`` in one thread, for the event loop.
+
+    Args:
+        path: database file; it must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._archive = Archive(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+
+    async def ask(self, question: Callable[[Archive], T]) -> T:
+        """Run ``question`` on the archive and return its answer.
+
+        Raises:
+            sqlite3.Error: the file could not be read.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._archive)
+
+    def close(self) -> None:
+        """Wait for the running question and close the file."""
+        self._thread.shutdown()
+        self._archive.close()

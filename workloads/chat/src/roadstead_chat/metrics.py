@@ -1,0 +1,97 @@
+"""The metrics of the workload. Names are part of the contract with the platform (docs/workload-contract.md).
+
+No label carries an account, a room, a device or an address: their number has no bound, and they are nobody's business.
+"""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from roadstead_chat.writer import Committed
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
+_COMMIT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Metrics:
+    """One registry; every series exists from the start, so that a rate over it sees its first event."""
+
+    def __init__(self, service: str, region: str, role: str, version: str) -> None:
+        registry = self.registry = CollectorRegistry()
+        Gauge(
+            "chat_info", "Constant 1; says what runs", ["service", "region", "role", "version"], registry=registry
+        ).labels(service, region, role, version).set(1)
+        self.connections = Gauge("chat_connections", "Open client connections", registry=registry)
+        self.connects = Counter("chat_connects", "Attempts to connect, by outcome", ["outcome"], registry=registry)
+        self.closes = Counter("chat_closes", "Closed client connections, by reason", ["reason"], registry=registry)
+        self.accepted = Counter("chat_messages_accepted", "Messages that became durable here", registry=registry)
+        self.duplicates = Counter(
+            "chat_messages_duplicate", "Retries of a message that was held already", registry=registry
+        )
+        self.refused = Counter("chat_messages_refused", "Messages refused, by code", ["code"], registry=registry)
+        self.replicated = Counter(
+            "chat_messages_replicated", "Messages taken over from other replicas", registry=registry
+        )
+        self.delivered = Counter("chat_messages_delivered", "Live messages written to a client", registry=registry)
+        self.acks = Counter("chat_acks", "Acknowledgements of receipt from clients", registry=registry)
+        self.delivery = Histogram(
+            "chat_delivery_seconds",
+            "From acceptance by the first relay to the socket of a receiver",
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.accept = Histogram(
+            "chat_accept_seconds",
+            "From receipt of a message to its acknowledgement: it is durable by then",
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.commit = Histogram(
+            "chat_store_commit_seconds", "Commit of one transaction, fsync included", buckets=_COMMIT, registry=registry
+        )
+        self.batch = Histogram(
+            "chat_store_batch_size", "Commands that shared one transaction", buckets=_BATCH, registry=registry
+        )
+        self.expired = Counter(
+            "chat_store_expired", "Rows removed by retention, by class", ["class"], registry=registry
+        )
+        self.login_failures = Counter("chat_login_failures", "Failed logins, by reason", ["reason"], registry=registry)
+        self.lockouts = Counter("chat_lockouts", "Accounts locked after failed logins", registry=registry)
+        self.peers = Gauge("chat_peers", "Other replicas whose log is being read", registry=registry)
+        self.peer_failures = Counter(
+            "chat_peer_failures", "Streams to other replicas that ended in an error", registry=registry
+        )
+        self.tls_reloads = Counter(
+            "chat_tls_reloads", "Certificates loaded while running, by result", ["result"], registry=registry
+        )
+        self.draining = Gauge("chat_draining", "1 while the relay drains", registry=registry)
+        for outcome in ("accepted", "token", "locked", "draining", "full"):
+            self.connects.labels(outcome)
+        for reason in ("client", "restart", "token_expired", "slow_consumer", "bad_frame", "store_failed"):
+            self.closes.labels(reason)
+        for code in ("standby", "room_forbidden", "message_too_large", "store_unavailable"):
+            self.refused.labels(code)
+        for reason in ("missing", "malformed", "signature", "expired", "claims"):
+            self.login_failures.labels(reason)
+        for kind in ("transactions", "sessions"):
+            self.expired.labels(kind)
+        for result in ("loaded", "failed"):
+            self.tls_reloads.labels(result)
+
+    def committed(self, committed: Committed) -> None:
+        """Count one transaction of the store."""
+        self.commit.observe(committed.seconds)
+        self.batch.observe(committed.commands)
+
+    def written(self, accepted_us: Iterable[int]) -> None:
+        """Count messages that were just handed to a client's socket."""
+        now = time.time_ns() // 1_000
+        for moment in accepted_us:
+            self.delivered.inc()
+            self.delivery.observe(max(0, now - moment) / 1e6)
+
+    def text(self) -> bytes:
+        """Return the exposition format."""
+        return generate_latest(self.registry)

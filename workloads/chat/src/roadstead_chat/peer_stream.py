@@ -1,0 +1,181 @@
+"""Serving our log to the other replicas: everything that they lack, then everything new, in our local order."""
+
+import asyncio
+import contextlib
+import logging
+
+from aiohttp import WSMsgType, web
+
+from roadstead_chat.archive import ArchiveReader
+from roadstead_chat.cursor import covers, missing
+from roadstead_chat.messages import Message
+from roadstead_chat.peer_wire import (
+    CLOSE_REFUSED,
+    CLOSE_SELF,
+    Opening,
+    Portion,
+    challenge,
+    pack_portion,
+    proves,
+    unpack_opening,
+)
+from roadstead_chat.protocol import FrameError
+from roadstead_chat.relay import Relay
+from roadstead_chat.tls import Certificate
+
+PAGE = 500
+SESSIONS_EVERY = 1.0
+_log = logging.getLogger(__name__)
+
+
+class PeerServer:
+    """All streams to other replicas.
+
+    Args:
+        store: identity of our store.
+        certificate: whose key the others must have.
+        relay: what is new.
+        reader: what is old.
+    """
+
+    def __init__(self, store: str, certificate: Certificate, relay: Relay, reader: ArchiveReader) -> None:
+        self._store = store
+        self._certificate = certificate
+        self._relay = relay
+        self._reader = reader
+        self._streams: set[_Stream] = set()
+        self._progress = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve one reader until it goes."""
+        socket = web.WebSocketResponse(heartbeat=5, compress=False, timeout=1)
+        await socket.prepare(request)
+        opening = await self._greet(socket)
+        if opening is None:
+            return socket
+        stream = _Stream(socket, opening, self._relay, self._reader, self._progress)
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.discard(stream)
+            self._progress.set()
+        return socket
+
+    async def _greet(self, socket: web.WebSocketResponse) -> Opening | None:
+        nonce = challenge()
+        await socket.send_json({"store": self._store, "nonce": nonce})
+        try:
+            first = await socket.receive(timeout=5)
+            opening = unpack_opening(first.data if first.type is WSMsgType.TEXT else b"")
+        except (FrameError, TimeoutError):
+            opening = Opening("", "", {}, 0)
+        if not proves(self._certificate.identities, opening.answer, nonce, opening.store, self._store):
+            _log.warning("a peer could not prove that it holds our TLS key")
+            await socket.close(code=CLOSE_REFUSED, message=b"no proof")
+            return None
+        if opening.store == self._store:
+            await socket.close(code=CLOSE_SELF, message=b"this is you")
+            return None
+        return opening
+
+    async def all_stored(self, pos: int, expected: int) -> None:
+        """Wait until at least so many readers hold our log up to ``pos``, and every connected one does."""
+        while len(self._streams) < expected or any(stream.stored < pos for stream in self._streams):
+            self._progress.clear()
+            await self._progress.wait()
+
+
+class _Stream:
+    """One reader of our log.
+
+    Attributes:
+        stored: the place up to which the reader has confirmed everything as durable.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        opening: Opening,
+        relay: Relay,
+        reader: ArchiveReader,
+        progress: asyncio.Event,
+    ) -> None:
+        self.stored = 0
+        self._progress = progress
+        self._socket = socket
+        self._has = dict(opening.vector)
+        self._session_rev = opening.session_rev
+        self._relay = relay
+        self._reader = reader
+
+    async def run(self) -> None:
+        """Send until one side ends."""
+        tasks = {asyncio.create_task(self._send()), asyncio.create_task(self._receive())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+                _log.error("a stream to a replica failed", exc_info=result)
+
+    async def _receive(self) -> None:
+        async for frame in self._socket:
+            if frame.type is not WSMsgType.TEXT:
+                break
+            with contextlib.suppress(ValueError):
+                self.stored = int(frame.data)
+                self._progress.set()
+
+    async def _send(self) -> None:
+        start = await self._reader.ask(lambda archive: archive.log_start(self._has))
+        pos = self._relay.head if start is None else start - 1
+        if pos >= self._relay.head:
+            await self._portion([], self._relay.floors, pos)
+        sessions_due = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SESSIONS_EVERY):
+                    await self._relay.beyond(pos)
+            if pos < self._relay.head:
+                messages, floors = await self._read_after(pos)
+                pos = messages[-1].pos if messages else self._relay.head
+                await self._portion(messages, floors, pos)
+            if loop.time() >= sessions_due:
+                await self._sessions(pos)
+                sessions_due = loop.time() + SESSIONS_EVERY
+
+    async def _read_after(self, pos: int) -> tuple[list[Message], dict[str, int]]:
+        messages = self._relay.tail.after(pos, PAGE)
+        if messages is not None:
+            return messages, self._relay.floors
+        page = await self._reader.ask(lambda archive: archive.log_page(pos, PAGE))
+        # The reading thread may see a commit that the loop has not been told of: that comes with the next turn.
+        return [message for message in page.messages if message.pos <= self._relay.head], page.floors
+
+    async def _portion(self, messages: list[Message], floors: dict[str, int], pos: int) -> None:
+        """Send what the reader lacks of these messages, and the holes that it must not take for a loss."""
+        news = [message for message in messages if not covers(self._has, message.origin, message.seq)]
+        holes = missing(self._has, floors)
+        self._has.update(holes)
+        for message in news:
+            self._has[message.origin] = max(message.seq, self._has.get(message.origin, 0))
+        live = pos >= self._relay.head
+        await self._write(Portion(news, holes, [], self._session_rev, pos, live))
+
+    async def _sessions(self, pos: int) -> None:
+        """Send the session cursors that changed since the last time."""
+        while True:
+            rev = self._session_rev
+            cursors, upto = await self._reader.ask(lambda archive, r=rev: archive.sessions_after(r, PAGE))  # type: ignore[misc]
+            if not cursors:
+                return
+            self._session_rev = upto
+            await self._write(Portion([], {}, cursors, upto, pos, pos >= self._relay.head))
+
+    async def _write(self, portion: Portion) -> None:
+        await self._socket.send_frame(pack_portion(portion), WSMsgType.TEXT)

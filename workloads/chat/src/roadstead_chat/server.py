@@ -1,0 +1,216 @@
+"""One relay from start to end: opens the store, serves, and on the signal to stop drains in order."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from roadstead_chat import __version__, gate, peer_wire
+from roadstead_chat.archive import ArchiveReader
+from roadstead_chat.config import Config
+from roadstead_chat.connection import Services
+from roadstead_chat.journal import Journal
+from roadstead_chat.metrics import Metrics
+from roadstead_chat.peer_stream import PeerServer
+from roadstead_chat.peers import Peers
+from roadstead_chat.protocol import Close
+from roadstead_chat.relay import Relay
+from roadstead_chat.tls import Certificate
+from roadstead_chat.writer import StoreError, Writer
+
+STARTUP_CATCH_UP_SECONDS = 30.0
+CERTIFICATE_SECONDS = 1.0
+SESSIONS_SECONDS = 1.0
+EXPIRE_ROWS = 500
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """A running relay.
+
+    Args:
+        config: settings.
+        certificate: the mounted pair, loaded.
+        journal: the opened store.
+        metrics: its registry is what /metrics shows.
+    """
+
+    def __init__(self, config: Config, certificate: Certificate, journal: Journal, metrics: Metrics) -> None:
+        self._config = config
+        self._certificate = certificate
+        self._metrics = metrics
+        self._failure = ""
+        self._stop = asyncio.Event()
+        self._peers_read = False
+        self._relay = Relay(journal.head, journal.held, journal.floors, metrics)
+        self._writer = Writer(journal, asyncio.get_running_loop(), self._relay.publish, self._broken)
+        self._reader = ArchiveReader(config.store)
+        self._gate = gate.Gate(Services(config, self._relay, self._writer, self._reader, metrics), journal.store)
+        self._peer_server = PeerServer(journal.store, certificate, self._relay, self._reader)
+        self._peers = Peers(config.peers, config.pod_ip, journal.store, certificate, self._relay, self._writer, metrics)
+
+    def _broken(self, reason: str) -> None:
+        self._failure = reason
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Serve until a signal; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self._writer.start()
+        runners = await self._listen()
+        tasks = [asyncio.create_task(work) for work in self._background()]
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                self._failure = f"a background task ended: {task.exception()!r}"
+            if self._failure:
+                _log.critical("the relay cannot go on", extra={"error": self._failure})
+            else:
+                await self._drain()
+        finally:
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for runner in runners:
+                await runner.cleanup()
+            self._reader.close()
+            self._writer.stop()
+        _log.info("stopped")
+        return 1 if self._failure else 0
+
+    def _background(self) -> list[Coroutine[Any, Any, None]]:
+        work = [
+            _every(CERTIFICATE_SECONDS, self._reload_certificate),
+            _every(SESSIONS_SECONDS, self._save_sessions),
+            _every(_pause(self._config.retention_transactions), self._expire_messages),
+            _every(_pause(self._config.retention_sessions), self._expire_sessions),
+        ]
+        if self._config.peers:
+            work += [self._peers.run(), self._await_peers()]
+        else:
+            self._peers_read = True
+        return work
+
+    # --- listening
+
+    async def _listen(self) -> list[web.AppRunner]:
+        config = self._config
+        public = web.Application()
+        public.router.add_get(gate.PATH, self._gate.handle)
+        public.router.add_get(peer_wire.PATH, self._peer_server.handle)
+        ops = web.Application()
+        ops.router.add_get("/healthz", self._healthz)
+        ops.router.add_get("/readyz", self._readyz)
+        ops.router.add_get("/metrics", self._metrics_page)
+        runners = []
+        for app, port, tls in (
+            (ops, config.ops_port, None),
+            (public, config.listen_port, self._certificate.context),
+        ):
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+            await runner.setup()
+            runners.append(runner)
+            site = web.TCPSite(runner, config.listen_host, port, ssl_context=tls, backlog=1024)
+            await site.start()
+        _log.info(
+            "listening",
+            extra={"address": runners[1].addresses[0], "ops": runners[0].addresses[0], "version": __version__},
+        )
+        return runners
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if self._stop.is_set():
+            return web.Response(status=503, text="draining\n")
+        if not self._peers_read:
+            return web.Response(status=503, text="reading the other replicas' logs\n")
+        return web.Response(text="ok\n")
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    # --- background
+
+    async def _await_peers(self) -> None:
+        """Become ready once the logs of the others were read: a client should not land on an empty replica.
+
+        Not for ever: a replica that DNS names and that does not answer must not keep the others from serving.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STARTUP_CATCH_UP_SECONDS):
+                await self._peers.caught_up()
+        self._peers_read = True
+        await asyncio.Event().wait()
+
+    async def _reload_certificate(self) -> None:
+        self._certificate.reload()
+
+    async def _save_sessions(self) -> None:
+        for connection in list(self._gate.connections):
+            await connection.save_acks()
+
+    async def _expire_messages(self) -> None:
+        before = time.time_ns() // 1_000 - self._config.retention_transactions * 1_000_000
+        await self._expire("transactions", lambda journal: journal.expire_messages(before, EXPIRE_ROWS))
+
+    async def _expire_sessions(self) -> None:
+        before = time.time_ns() // 1_000 - self._config.retention_sessions * 1_000_000
+        await self._expire("sessions", lambda journal: journal.expire_sessions(before, EXPIRE_ROWS))
+
+    async def _expire(self, kind: str, step: Callable[[Journal], int]) -> None:
+        """Remove in small transactions, so that nobody's message waits behind a long one."""
+        with contextlib.suppress(StoreError):
+            while removed := await self._writer.run(step):
+                self._metrics.expired.labels(kind).inc(removed)
+
+    # --- the end
+
+    async def _drain(self) -> None:
+        """Let clients go with everything acknowledged that they sent, and let the other replicas have it."""
+        started = time.monotonic()
+        self._metrics.draining.set(1)
+        self._gate.draining = True
+        _log.info("draining", extra={"connections": len(self._gate.connections)})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_seconds):
+                for connection in list(self._gate.connections):
+                    connection.end(Close.RESTART, "this relay is going; connect again")
+                await self._gate.empty()
+                await self._writer.run(lambda _: 0)
+                if self._config.peers:
+                    await self._peer_server.all_stored(self._relay.head, self._peers.live)
+        _log.info("drained", extra={"seconds": round(time.monotonic() - started, 3)})
+
+
+def _pause(retention: int) -> float:
+    """Return how often to look for expired rows: a tenth of the retention, from half a second to a minute."""
+    return min(60.0, max(0.5, retention / 10))
+
+
+async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()
+
+
+async def serve(config: Config, certificate: Certificate, journal: Journal, metrics: Metrics) -> int:
+    """Run a relay in the current loop; return the exit code."""
+    return await Server(config, certificate, journal, metrics).run()
+
+
+def new_store() -> str:
+    """Return a fresh identity for a store."""
+    return secrets.token_hex(8)
