@@ -180,8 +180,9 @@ def decide(
             return (
                 _authority_is_over(found, now)
                 or _next_authority_is_ready(found, published, now, lifetimes)
-                or _authority_is_due(found, now, lifetimes)
+                # Before the CA's turn: after a long outage what is served may have ended, and that is what hurts.
                 or _serving_is_due(found, names, now, lifetimes)
+                or _authority_is_due(found, now, lifetimes)
                 or _old_authority_has_served(found, now, lifetimes)
                 or Keep(_next_due(found, now, lifetimes))
             )

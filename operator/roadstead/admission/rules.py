@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from roadstead.api.advice import advise
 from roadstead.api.chatservice import ChatService
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError
@@ -135,7 +136,7 @@ def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: 
         known = {_identity(problem) for rule in SERVICE_RULES for problem in rule(before, facts)}
         refusals = [problem for problem in refusals if _identity(problem) not in known]
     warnings = [text for advice in SERVICE_ADVICE for text in advice(service, before, facts)]
-    return Verdict(tuple(refusals), tuple(warnings))
+    return Verdict(tuple(refusals), (*warnings, *advise(service)))
 
 
 def judge_region(
@@ -161,7 +162,7 @@ def judge_region(
     before = _readable_region(old)
     refusals = [problem for rule in REGION_RULES for problem in rule(region, before, facts)]
     warnings = [text for advice in REGION_ADVICE for text in advice(region, facts)]
-    return Verdict(tuple(refusals), tuple(warnings))
+    return Verdict(tuple(refusals), (*warnings, *advise(region)))
 
 
 def needs_services(operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import suppress
+import re
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
@@ -32,6 +32,7 @@ TIMEOUT_SHARE = 0.8
 """The share of the API server's time-out after which we refuse by ourselves, with words instead of a broken call."""
 IDLE_CONNECTION = 120.0
 """Seconds. Above the 90 s of API servers: the side that sends must be the one that closes, or a review is lost."""
+_TIMEOUT = re.compile(r"([0-9]{1,6}(?:\.[0-9]+)?)(ms|s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class WebhookServer:
         self.serving = asyncio.Event()
         """Set while reviews are answered: part of ``/readyz``."""
 
-    async def __call__(self, review: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
+    async def __call__(self, review: kopf.WebhookFn) -> AsyncGenerator[kopf.WebhookClientConfig, None]:
         """Serve until closed: kopf's protocol for webhook servers. Reviews go to ``review``."""
         await self._tls.loaded.wait()
 
@@ -146,10 +147,10 @@ def _problem(body: Any, endpoint: Endpoint) -> str:
 
 
 def _time_left(asked: str) -> float:
-    """Seconds to answer in, from the ``timeout`` that API servers put into the URL (``5s``)."""
-    with suppress(ValueError):
-        return max(0.1, float(asked.removesuffix("s")) * TIMEOUT_SHARE)
-    return DEFAULT_TIMEOUT * TIMEOUT_SHARE
+    """Seconds to answer in, from the ``timeout`` that API servers put into the URL as Go writes it: ``5s``."""
+    match = _TIMEOUT.fullmatch(asked)
+    seconds = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else DEFAULT_TIMEOUT
+    return max(0.1, seconds * TIMEOUT_SHARE)
 
 
 def _refusal(body: Mapping[str, Any], status: HTTPStatus, message: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import kopf
 
-from roadstead.admission.fleet import Fleet
+from roadstead.admission.facts import FactFinder
 from roadstead.admission.rules import Operation, Verdict, judge_region, judge_service
 from roadstead.admission.server import Endpoint
 from roadstead.api.kinds import CHAT_SERVICE, GROUP, REGION, VERSION
@@ -22,18 +22,18 @@ REGION_ENDPOINT = Endpoint("validate-region", GROUP, REGION.plural, ("CREATE", "
 ENDPOINTS = (CHAT_SERVICE_ENDPOINT, REGION_ENDPOINT)
 
 
-def register(registry: kopf.OperatorRegistry, fleet: Fleet) -> None:
+def register(registry: kopf.OperatorRegistry, facts_of: FactFinder) -> None:
     """Add the admission handlers to kopf's registry.
 
     Args:
         registry: the operator's.
-        fleet: where facts come from.
+        facts_of: where facts come from.
     """
 
     async def chat_service(*, warnings: list[str], **review: Any) -> None:
         body = _plain(review["new"]) or {}
         try:
-            facts = await fleet.about_service(body)
+            facts = await facts_of.about_service(body)
         except (RoadsteadError, ValueError) as error:
             raise _unchecked(error) from error
         _answer(judge_service(body, _plain(review["old"]), facts), warnings, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -41,7 +41,7 @@ def register(registry: kopf.OperatorRegistry, fleet: Fleet) -> None:
     async def region(*, warnings: list[str], **review: Any) -> None:
         what, present, wanted = Operation(review["operation"]), _plain(review["old"]), _plain(review["new"])
         try:
-            facts = await fleet.about_region(what, wanted, present)
+            facts = await facts_of.about_region(what, wanted, present)
         except (RoadsteadError, ValueError) as error:
             raise _unchecked(error) from error
         code = HTTPStatus.CONFLICT if what is Operation.DELETE else HTTPStatus.UNPROCESSABLE_ENTITY

@@ -26,7 +26,7 @@ from roadstead.api.region import Region
 from roadstead.kernel.objects import SECRETS, Gvr
 
 
-class FleetCluster(Protocol):
+class FactCluster(Protocol):
     """What gathering facts needs of the hub; `roadstead.kernel.client.ClusterClient` has it."""
 
     async def find(self, gvr: Gvr, namespace: str, name: str) -> dict[str, Any] | None:
@@ -44,7 +44,7 @@ CHAT_SERVICES = _gvr(CHAT_SERVICE)
 REGIONS = _gvr(REGION)
 
 
-class Fleet:
+class FactFinder:
     """Reads facts from the hub.
 
     Args:
@@ -52,7 +52,7 @@ class Fleet:
         namespace: the operator's own.
     """
 
-    def __init__(self, cluster: FleetCluster, namespace: str) -> None:
+    def __init__(self, cluster: FactCluster, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
 
