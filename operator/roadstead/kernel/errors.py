@@ -5,7 +5,7 @@
     │   ├── Unreachable      no answer: refused, timed out, circuit open
     │   ├── Throttled        429, with the server's own Retry-After
     │   ├── ServerFault      5xx
-    │   ├── Conflict         409: somebody else wrote, or something is there already
+    │   ├── Conflict         409: somebody else wrote, or something is there already; 422 about metadata.uid
     │   └── Gone             410: the resourceVersion is too old; list again
     ├── Terminal             trying the same again cannot help; wait until the input changes
     │   ├── NotFound         404
@@ -93,6 +93,9 @@ def from_status(status: int, message: str, *, retry_after: float | None = None) 
 
     A 500 whose message says that the *object* cannot be merged (duplicate list keys, undeclared fields under
     server-side apply) is the caller's fault and stays so: it is terminal.
+
+    A 422 about ``metadata.uid`` says that the object which was meant has been replaced by another of its name: what we
+    know is old, and looking again helps. (When there is no object of that name at all, the server says 409.)
     """
     match status:
         case 409:
@@ -103,6 +106,8 @@ def from_status(status: int, message: str, *, retry_after: float | None = None) 
             return Throttled(message, retry_after=retry_after)
         case 500 if "failed to create typed" in message or "field not declared in schema" in message:
             return Invalid(message)
+        case 422 if "metadata.uid: Invalid value" in message:
+            return Conflict(message, retry_after=retry_after)
         case _ if status >= 500 or status == 408:
             return ServerFault(message, retry_after=retry_after)
         case _:
