@@ -15,7 +15,7 @@ from typing import Any
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.clock import Clock
-from roadstead.kernel.objects import CHILD_TYPES, OPTIONAL_TYPES, WORKLOAD_TYPES, Gvr, Key
+from roadstead.kernel.objects import CHILD_TYPES, HUB_ONLY_TYPES, OPTIONAL_TYPES, WORKLOAD_TYPES, Gvr, Key
 from roadstead.kernel.store import ChildStore
 from roadstead.kernel.watch import Watcher
 
@@ -53,6 +53,7 @@ class Member:
                 optional=gvr in OPTIONAL_TYPES,
             )
             for gvr in CHILD_TYPES
+            if name == HUB_MEMBER or gvr not in HUB_ONLY_TYPES
         ]
         self._tasks: list[asyncio.Task[None]] = []
 

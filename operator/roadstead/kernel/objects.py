@@ -114,11 +114,15 @@ CHILD_TYPES: tuple[Gvr, ...] = (
     NETWORK_POLICIES,
     SERVICE_MONITORS,
     CERTIFICATES,
+    CONTROLLER_REVISIONS,
 )
-"""Every type of child that any version of this operator has created in a region; prune looks at all of them.
+"""Every type of child that any version of this operator has created; prune looks at all of them.
 
 Only ever append: the position in this tuple is stored in the packed cache and in digests.
 """
+
+HUB_ONLY_TYPES = frozenset({CONTROLLER_REVISIONS})
+"""Types of which there are children beside their owner only, never in a member."""
 
 OPTIONAL_TYPES = frozenset({SERVICE_MONITORS, CERTIFICATES})
 """Types that a cluster may not serve; their absence is normal."""

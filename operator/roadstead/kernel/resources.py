@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -15,10 +15,15 @@ class ResourceStore:
 
     Answers to our own writes are taken in too, so that a reconcile which follows a status write does not see the state
     from before it.
+
+    Args:
+        references: names of regions that a body of a kind depends on; what `mentioning` answers from.
     """
 
-    def __init__(self) -> None:
-        self._bodies: dict[Key, tuple[int, bytes]] = {}
+    def __init__(self, references: Callable[[str, Mapping[str, Any]], frozenset[str]]) -> None:
+        self._references = references
+        self._bodies: dict[Key, tuple[int, bytes, frozenset[str]]] = {}
+        self._interned: dict[frozenset[str], frozenset[str]] = {}
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -32,7 +37,8 @@ class ResourceStore:
         if known is not None and known[0] >= version:
             return None
         slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
-        self._bodies[key] = (version, orjson.dumps(slim))
+        regions = self._references(kind, body)
+        self._bodies[key] = (version, orjson.dumps(slim), self._interned.setdefault(regions, regions))
         return key
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> Key | None:
@@ -49,7 +55,7 @@ class ResourceStore:
         """After a complete list at ``up_to``: forget what was not in it; returns the keys that are gone."""
         gone = [
             key
-            for key, (version, _) in self._bodies.items()
+            for key, (version, _, _) in self._bodies.items()
             if key.kind == kind and key not in alive and version <= up_to
         ]
         for key in gone:
@@ -68,6 +74,10 @@ class ResourceStore:
         """The resourceVersion as last seen; 0 when unknown."""
         known = self._bodies.get(key)
         return known[0] if known is not None else 0
+
+    def mentioning(self, kind: str, region: str) -> Iterator[Key]:
+        """Keys of a kind whose bodies depend on a region."""
+        return iter([key for key, (_, _, regions) in self._bodies.items() if key.kind == kind and region in regions])
 
     def keys(self, kind: str) -> Iterator[Key]:
         """Every known key of a kind."""

@@ -1,0 +1,141 @@
+"""kopf as what it is best at: the informer of our custom resources. Its handlers only take in a body and add a key.
+
+The settings are measured (10-engine): with streaming lists and storages that do nothing, ten thousand resources cost
+82 MiB instead of 284.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from roadstead.kernel.clock import Clock
+from roadstead.kernel.objects import Gvr, Key
+from roadstead.kernel.resources import ResourceStore
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps nothing: we never ask what changed, only what is."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is written to a custom resource."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps nothing: handlers of events have no progress."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> kopf.ProgressRecord | None:
+        return None
+
+    def store(self, *, key: Any, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is written to a custom resource."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is written to a custom resource."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Nothing is written to a custom resource."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+def settings() -> kopf.OperatorSettings:
+    """Settings for a kopf that only informs and serves webhooks."""
+    chosen = kopf.OperatorSettings()
+    chosen.watching.initial_streaming = True
+    chosen.watching.server_timeout = 270
+    chosen.watching.client_timeout = 300
+    chosen.watching.connect_timeout = 5
+    chosen.queueing.idle_timeout = 0.1
+    chosen.posting.enabled = False
+    chosen.scanning.disabled = True
+    chosen.persistence.diffbase_storage = _NoDiffBase()
+    chosen.persistence.progress_storage = _NoProgress()
+    chosen.networking.request_timeout = 30
+    chosen.networking.connect_timeout = 5
+    return chosen
+
+
+def register(
+    registry: kopf.OperatorRegistry,
+    kinds: tuple[Gvr, ...],
+    resources: ResourceStore,
+    enqueue: Callable[[Key], None],
+) -> None:
+    """Take in every event of these kinds."""
+
+    def follow(gvr: Gvr) -> None:
+        async def event(event: Mapping[str, Any], **_: Any) -> None:
+            body = event["object"]
+            take = resources.remove if event["type"] == "DELETED" else resources.upsert
+            key = take(gvr.kind, body)
+            if key is not None:
+                enqueue(key)
+
+        kopf.on.event(gvr.group, gvr.version, gvr.resource, id=f"informer-{gvr.resource}", registry=registry)(event)
+
+    for gvr in kinds:
+        follow(gvr)
+
+
+def register_login(registry: kopf.OperatorRegistry, configuration: Configuration) -> None:
+    """Let kopf use our own credentials, read anew whenever the API server no longer accepts them."""
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        scheme, _, token = (header or "").rpartition(" ")
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+        )
+
+    kopf.on.login(registry=registry, id="roadstead-login")(login)
+
+
+async def resync(
+    pages: Callable[[Gvr], Any],
+    kinds: tuple[Gvr, ...],
+    resources: ResourceStore,
+    enqueue: Callable[[Key], None],
+    clock: Clock,
+    interval: float,
+) -> None:
+    """Find deletions that a broken watch has hidden from kopf, which reports none after a new list.
+
+    Args:
+        pages: lists a type, metadata only, page by page.
+        kinds: our kinds.
+        resources: what is known.
+        enqueue: gets the keys that are gone.
+        clock: time.
+        interval: seconds between two rounds.
+    """
+    while True:
+        await clock.sleep(interval)
+        for gvr in kinds:
+            alive: set[Key] = set()
+            version = 0
+            async for items, listed in pages(gvr):
+                version = int(listed or 0)
+                for item in items:
+                    metadata = item["metadata"]
+                    alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))
+                await asyncio.sleep(0)
+            for key in resources.retain(gvr.kind, alive, version):
+                enqueue(key)

@@ -1,0 +1,70 @@
+"""Writing a status: whole, only when it differs, and with an event for every condition that turned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from roadstead.kernel import objects
+from roadstead.kernel.context import Context
+from roadstead.kernel.errors import Conflict, Invalid, NotFound
+from roadstead.kernel.objects import Gvr
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A condition whose status or reason changed; becomes an event."""
+
+    reason: str
+    message: str
+    warning: bool
+
+
+_GOOD = {"Ready": "True", "Stalled": "False", "Placed": "True", "RolledOut": "True", "Connected": "True"}
+"""Conditions that are worth an event, and the status that is good news."""
+
+
+def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]:
+    """The conditions that turned between two statuses; a condition that was never there and is good is no news."""
+    old = {condition["type"]: condition for condition in before.get("conditions") or ()}
+    for condition in after.get("conditions") or ():
+        good = _GOOD.get(condition["type"])
+        if good is None or condition["status"] == "Unknown":
+            continue
+        was = old.get(condition["type"])
+        if was is not None and (was["status"], was["reason"]) == (condition["status"], condition["reason"]):
+            continue
+        is_good = condition["status"] == good
+        if is_good and (was is None or was["status"] == good) and condition["type"] != "Ready":
+            continue
+        yield Turn(condition["reason"], condition["message"] or condition["type"], warning=not is_good)
+
+
+async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Apply ``status`` to the custom resource ``body`` if it differs from the one in there; returns whether it did.
+
+    A resource that is gone or was made anew meanwhile is left alone: its own reconcile is due anyway.
+    """
+    before = body.get("status") or {}
+    if before == status:
+        return False
+    metadata = body["metadata"]
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    identity = {"name": name, "uid": metadata["uid"], **({"namespace": namespace} if namespace else {})}
+    patch = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": identity, "status": status}
+    try:
+        answer = await ctx.hub.client.apply(
+            gvr, namespace, name, patch, manager=objects.STATUS_MANAGER, subresource="status"
+        )
+    except (NotFound, Conflict):
+        return False
+    except Invalid as error:
+        raise Invalid(f"our own status of {gvr.kind} {name} is refused, which is a bug of ours: {error}") from error
+    ctx.resources.upsert(gvr.kind, answer)
+    ctx.metrics.status_written.labels(gvr.kind).inc()
+    for turn in turns(before, status):
+        await ctx.events.emit(
+            body, gvr.kind, reason=turn.reason, note=turn.message, action="Reconcile", warning=turn.warning
+        )
+    return True

@@ -1,0 +1,116 @@
+"""The operator's process: flags, and the way it ends. What runs in it is put together in `roadstead.process`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from roadstead import __version__
+from roadstead.api.duration import parse_duration
+from roadstead.kernel.lease import LeaseTimes
+from roadstead.kernel.logs import configure
+from roadstead.process import Options, Process
+
+LOST = 1
+"""Exit code when the lease is lost or something unexpected ends the process; Kubernetes starts it again."""
+USAGE = 2
+
+
+def seconds(text: str) -> float:
+    """A duration such as ``15s`` or ``500ms`` in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not one.
+    """
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no duration; write for example 15s or 500ms") from error
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every flag; each can be set by an environment variable ``ROADSTEAD_<FLAG>`` too."""
+    flags = argparse.ArgumentParser(prog="roadstead-operator", description="Runs Roadstead's controllers and webhooks.")
+    add = flags.add_argument
+    add("--version", action="version", version=f"roadstead-operator {__version__}")
+    add("--kubeconfig", default="", help="the hub's kubeconfig; default: the pod's ServiceAccount")
+    add("--namespace", default="roadstead-system", help="the operator's own namespace")
+    add("--hub-id", default="", help="identity of this hub on its children; default: uid of the namespace kube-system")
+    add("--metrics-address", default="127.0.0.1", help="address for /metrics, /healthz and /readyz")
+    add("--metrics-port", type=int, default=8080, help="port for them; 0 picks one")
+    add("--webhook-address", default="0.0.0.0", help="address for the admission webhooks")  # noqa: S104 - in a pod
+    add("--webhook-port", type=int, default=9443, help="port for the admission webhooks; 0 switches them off")
+    add("--webhook-secret", default="roadstead-webhook-tls", help="Secret with the webhooks' certificate")
+    add("--webhook-service", default="roadstead-webhook", help="Service in front of the webhooks")
+    add("--webhook-configuration", default="roadstead", help="ValidatingWebhookConfiguration whose caBundle is kept")
+    add(
+        "--webhook-certificates",
+        choices=("self-managed", "external"),
+        default="self-managed",
+        help="self-managed: the operator keeps Secret and caBundle; external: somebody else does, such as cert-manager",
+    )
+    add("--lease-name", default="roadstead-operator", help="Lease that the leader holds")
+    add("--lease-duration", type=seconds, default="15s", help="how long the lease holds unless renewed")
+    add("--renew-deadline", type=seconds, default="10s", help="after this time a leader that cannot renew ends")
+    add("--retry-period", type=seconds, default="2s", help="time between two renewals")
+    add("--identity", default="", help="name of this process in the lease; default: host name and a random part")
+    add("--workers", type=int, default=16, help="how many resources are reconciled at once")
+    add("--log-format", choices=("json", "text"), default="json")
+    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+    return flags
+
+
+def options(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
+    """Read flags over environment over defaults; ends the process with code 2 and a message when one is wrong."""
+    flags = parser()
+    known = {action.dest for action in flags._actions}
+    prefix = "ROADSTEAD_"
+    flags.set_defaults(
+        **{
+            name: value
+            for variable, value in environment.items()
+            if variable.startswith(prefix) and (name := variable.removeprefix(prefix).lower()) in known
+        }
+    )
+    return flags.parse_args(arguments)
+
+
+def main() -> None:
+    """Entry point of ``roadstead-operator``."""
+    flags = options(sys.argv[1:], os.environ)
+    configure(flags.log_format, flags.log_level)
+    try:
+        times = LeaseTimes(flags.lease_duration, flags.renew_deadline, flags.retry_period)
+    except ValueError as error:
+        print(f"roadstead-operator: {error}", file=sys.stderr)
+        sys.exit(USAGE)
+    process = Process(
+        Options(
+            kubeconfig=flags.kubeconfig,
+            namespace=flags.namespace,
+            hub_id=flags.hub_id,
+            metrics_address=flags.metrics_address,
+            metrics_port=flags.metrics_port,
+            webhook_address=flags.webhook_address,
+            webhook_port=flags.webhook_port,
+            webhook_secret=flags.webhook_secret,
+            webhook_service=flags.webhook_service,
+            webhook_configuration=flags.webhook_configuration,
+            webhook_certificates=flags.webhook_certificates,
+            lease_name=flags.lease_name,
+            lease_times=times,
+            identity=flags.identity,
+            workers=flags.workers,
+        )
+    )
+    code = asyncio.run(process.run())
+    # Threads of libraries must not keep a process alive that has lost its lease.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

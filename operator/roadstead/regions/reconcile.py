@@ -1,0 +1,231 @@
+"""The shell around a Region: connect, probe, publish, write the status."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from roadstead.api.kinds import REGION
+from roadstead.api.parse import parse
+from roadstead.api.problems import SpecError
+from roadstead.api.region import KubeconfigSecretRef, Region, RegionCapacity, Scheduling
+from roadstead.kernel import objects, status
+from roadstead.kernel.context import Context, Result
+from roadstead.kernel.errors import RoadsteadError, Unauthorised, UntrustedKubeconfig
+from roadstead.kernel.fleet import HUB_MEMBER, Member, Site
+from roadstead.kernel.kubeconfig import MemberAccess
+from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
+from roadstead.kernel.objects import Gvr, Key
+from roadstead.regions import capacity
+from roadstead.regions.decide import Access, Observation, find
+from roadstead.regions.status import derive, stalled
+
+REGIONS = Gvr(REGION.group, REGION.version, REGION.plural, REGION.kind, namespaced=False)
+SURVEY_INTERVAL = 60.0
+"""Seconds between two looks at a region's nodes and at the services that name it."""
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[str, MemberAccess], Member]
+"""Makes, but does not start, the member of a region."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """What this process remembers of a region between two reconciles; all of it can be found out again."""
+
+    member: Member | None = None
+    digest: bytes = b""
+    failures: int = 0
+    cluster_id: str = ""
+    capacity: RegionCapacity | None = None
+    services: int = 0
+    surveyed_at: float = float("-inf")
+    version: str = ""
+
+
+class RegionReconciler:
+    """Keeps a connection for each Region and publishes it to the fleet.
+
+    A standby runs it too, without writing, so that every connection and every watch is warm when it takes over.
+
+    Args:
+        connect: makes a member from a kubeconfig that was found acceptable.
+        writing: whether this process leads and may write statuses.
+    """
+
+    def __init__(self, connect: Connect, writing: Callable[[], bool]) -> None:
+        self._connect = connect
+        self._writing = writing
+        self._connections: dict[str, _Connection] = {}
+
+    async def reconcile(self, key: Key, ctx: Context) -> Result:
+        """One look at one Region."""
+        body = ctx.resources.get(key)
+        if body is None:
+            await self._leave(key.name, ctx)
+            return Result()
+        try:
+            region = parse("Region", body)
+        except SpecError as error:
+            if self._writing():
+                await status.write(ctx, REGIONS, body, stalled(body, str(error), ctx.clock.now()))
+            return Result()
+        connection = self._connections.setdefault(key.name, _Connection())
+        seen = await self._look(region, connection, ctx)
+        self._publish(region, seen, connection, ctx)
+        if self._writing():
+            new = derive(
+                region,
+                seen,
+                version=connection.version,
+                capacity=connection.capacity,
+                services=connection.services,
+                now=ctx.clock.now(),
+            )
+            await status.write(ctx, REGIONS, body, new)
+        return Result(requeue_after=region.spec.probe.interval.total_seconds())
+
+    async def close(self) -> None:
+        """Close every connection to a member."""
+        for connection in self._connections.values():
+            if connection.member is not None and connection.member.name != HUB_MEMBER:
+                await connection.member.stop()
+        self._connections.clear()
+
+    async def _leave(self, name: str, ctx: Context) -> None:
+        """The Region is gone: whatever runs there stays, and is ours to clean up only if it comes back."""
+        ctx.fleet.drop(name)
+        connection = self._connections.pop(name, None)
+        if connection is not None:
+            await self._disconnect(connection)
+
+    async def _disconnect(self, connection: _Connection) -> None:
+        member, connection.member, connection.digest = connection.member, None, b""
+        if member is not None and member.name != HUB_MEMBER:
+            await member.stop()
+
+    async def _look(self, region: Region, connection: _Connection, ctx: Context) -> Observation:
+        reference = region.spec.cluster.kubeconfig_secret_ref
+        if reference is None:
+            connection.member = ctx.hub
+        else:
+            access, message = await self._ensure_connected(region.metadata.name, reference, connection, ctx)
+            if access is not Access.READY:
+                await self._disconnect(connection)
+                return Observation(access=access, access_message=message)
+        return await self._probe(region, connection, ctx)
+
+    async def _ensure_connected(
+        self, name: str, reference: KubeconfigSecretRef, connection: _Connection, ctx: Context
+    ) -> tuple[Access, str]:
+        where = f"Secret {reference.namespace}/{reference.name}"
+        if reference.namespace != ctx.namespace:
+            return Access.REFUSED, (
+                f"spec.cluster.kubeconfigSecretRef.namespace is {reference.namespace}, but kubeconfigs are read from "
+                f"the operator's own namespace only; move the Secret to {ctx.namespace}"
+            )
+        secret = await ctx.hub.client.find(objects.SECRETS, reference.namespace, reference.name)
+        if secret is None:
+            return Access.SECRET_MISSING, f"{where} does not exist; create it, what runs in the region keeps running"
+        encoded = (secret.get("data") or {}).get(reference.key)
+        if not encoded:
+            return Access.SECRET_MISSING, f"{where} has no key {reference.key}; put the kubeconfig there"
+        digest = blake2b(encoded.encode(), digest_size=16).digest()
+        if connection.member is not None and connection.digest == digest:
+            return Access.READY, ""
+        try:
+            access = parse_kubeconfig(base64.b64decode(encoded, validate=True))
+        except (UntrustedKubeconfig, binascii.Error) as error:
+            return Access.REFUSED, f"{where}, key {reference.key}: {error}"
+        await self._disconnect(connection)
+        connection.member = self._connect(name, access)
+        connection.member.start()
+        connection.digest = digest
+        connection.failures = 0
+        connection.cluster_id = ""
+        return Access.READY, ""
+
+    async def _probe(self, region: Region, connection: _Connection, ctx: Context) -> Observation:
+        member = connection.member
+        if member is None:
+            raise AssertionError("a region is probed only when it is connected")
+        failure, unauthorised = "", False
+        try:
+            connection.version = await member.client.version(timeout=region.spec.probe.timeout.total_seconds())
+            if not connection.cluster_id:
+                namespace = await member.client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)
+                connection.cluster_id = namespace["metadata"]["uid"]
+            connection.failures = 0
+        except Unauthorised as error:
+            failure, unauthorised = str(error), True
+        except RoadsteadError as error:
+            connection.failures += 1
+            failure = str(error)
+        if not failure:
+            await self._survey(region, connection, member, ctx)
+        synced = member.synced
+        if not failure and not synced:
+            synced = await _wait_for_sync(member)
+        return Observation(
+            failures=connection.failures,
+            failure=failure,
+            unauthorised=unauthorised,
+            cluster_id=connection.cluster_id,
+            known_cluster_id=region.status.cluster_id,
+            synced=synced,
+            watch_error=member.watch_error,
+        )
+
+    async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
+        """Look at the nodes from time to time; not being allowed to is no reason to call the region unhealthy."""
+        if ctx.clock.monotonic() - connection.surveyed_at < SURVEY_INTERVAL:
+            return
+        connection.surveyed_at = ctx.clock.monotonic()
+        connection.services = sum(1 for _ in ctx.resources.mentioning("ChatService", region.metadata.name))
+        in_cluster = region.spec.cluster.in_cluster
+        nodes: list[dict[str, Any]] = []
+        try:
+            async for page, _ in member.client.pages(objects.NODES):
+                nodes += page
+        except RoadsteadError as error:
+            log.warning("cannot read the nodes of region %s: %s", region.metadata.name, error)
+            return
+        connection.capacity = capacity.of_nodes(nodes, in_cluster.node_selector if in_cluster else {})
+
+    def _publish(self, region: Region, seen: Observation, connection: _Connection, ctx: Context) -> None:
+        finding = find(seen, region.spec.probe.failure_threshold)
+        in_cluster = region.spec.cluster.in_cluster
+        ctx.fleet.put(
+            Site(
+                name=region.metadata.name,
+                jurisdiction=region.spec.jurisdiction,
+                zones=region.spec.zones,
+                node_selector=dict(in_cluster.node_selector) if in_cluster else {},
+                cordoned=region.spec.scheduling is Scheduling.CORDONED,
+                in_hub=in_cluster is not None,
+                reachable=finding is None,
+                message="" if finding is None else finding.message,
+                member=connection.member,
+            )
+        )
+
+
+SYNC_PATIENCE = 2.0
+"""Seconds that a reconcile waits for a new connection's first lists; after that the next look finds them done."""
+
+
+async def _wait_for_sync(member: Member) -> bool:
+    try:
+        async with asyncio.timeout(SYNC_PATIENCE):
+            for watcher in member.watchers:
+                await watcher.synced.wait()
+    except TimeoutError:
+        return False
+    return True
