@@ -262,8 +262,8 @@ class Traffic(Model):
 
     hostname: HostName | None = Field(
         default=None,
-        description="DNS name under which clients reach the service. It is put into the certificates that spec.tls.issuerRef "
-        "asks for, and onto the Services for external-dns.",
+        description="DNS name under which clients reach the service. It is put into the certificates that "
+        "spec.tls.issuerRef asks for, and onto the Services for external-dns.",
         examples=["chat.example.com"],
     )
     service_type: ServiceType = Field(
@@ -369,8 +369,9 @@ class Rollout(Model):
     )
     on_failure: OnFailure = Field(
         default=OnFailure.ROLL_BACK,
-        description="RollBack: the failed region returns to its last good revision and the rollout ends until the spec "
-        "changes. Pause: everything stays as it is and the rollout waits for a person.",
+        description="RollBack: every region that was moved returns to the last revision with which a rollout "
+        "completed, and the rollout ends until the spec changes. Pause: everything stays as it is and waits for a "
+        "person, who changes the spec, or sets state to Paused and back to Running to try again.",
     )
     state: RolloutState = Field(
         default=RolloutState.RUNNING,
@@ -515,6 +516,19 @@ class RegionRolloutPhase(StrEnum):
     REMOVING = "Removing"
 
 
+class RegionStage(StrEnum):
+    """How far a region is with the revision that it was given."""
+
+    UPDATING = "Updating"
+    """It was moved to the revision and is not ready with it yet."""
+    BAKING = "Baking"
+    """It is ready with the revision, and watched for the bake time."""
+    SETTLED = "Settled"
+    """The revision was ready here for the bake time."""
+    LOST = "Lost"
+    """It became unreachable before it was settled; it begins anew when it is back."""
+
+
 class RolloutPhase(StrEnum):
     """How far the rollout of the current revision is."""
 
@@ -542,7 +556,15 @@ class ServiceRegionStatus(Model):
     role: Role | None = Field(default=None, description="Primary or Standby; absent with ActiveActive.")
     revision: RevisionName = Field(default="", description="Revision that the region's objects have.")
     last_good_revision: RevisionName = Field(
-        default="", description="Last revision that was ready here for the bake time; a rollback returns to it."
+        default="", description="Last revision that was ready here for the bake time."
+    )
+    stage: RegionStage | None = Field(
+        default=None,
+        description="How far the region is with its revision: Updating, Baking, Settled, or Lost (became unreachable "
+        "on the way). Absent until the region is placed.",
+    )
+    since: Timestamp | None = Field(
+        default=None, description="When the stage began; the bake time and the progress deadline count from here."
     )
     desired_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that should run.")
     ready_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that are ready.")
@@ -562,7 +584,10 @@ class RolloutStatus(Model):
     """The rollout of the current revision."""
 
     revision: RevisionName = Field(default="", description="Revision that is rolled out.")
-    previous: RevisionName = Field(default="", description="Revision that it replaces.")
+    previous: RevisionName = Field(
+        default="",
+        description="Revision with which a rollout last completed; a rollback returns the service to it.",
+    )
     phase: RolloutPhase = Field(default=RolloutPhase.COMPLETE, description="How far it is, in one word.")
     started_at: Timestamp | None = Field(default=None, description="When it began.")
     region: Annotated[str, StringConstraints(max_length=253)] = Field(

@@ -1,0 +1,457 @@
+"""Which revision each region runs now: `decide`, a pure state machine that keeps all its state in the status.
+
+A new revision goes region by region: standbys first, then in the order of the topology, the primary last, never more
+than ``maxParallelRegions`` at a time. A region that was moved must become ready within ``progressDeadline`` and then
+stay so for ``bakeTime``; then it is *settled*, and the next one is moved. When one of the `FAILURE_CHECKS` finds
+something, no other region is touched, and the whole service returns to its last good revision (or stops there and says
+so).
+
+Words used here:
+
+* *target*: the revision that the spec stands for. *good*: the last one with which a rollout completed.
+* A region is *in flight* from the moment it is moved until it is settled. A region that was never settled has nothing
+  to lose: it is moved at once, needs no bake, is not counted against the limit and fails no rollout. So a first install
+  goes to all regions at once.
+* A region that cannot be reached, or is cordoned, is never moved. It neither blocks the others nor counts as done: when
+  the others have been settled for a progress deadline, the rollout is complete without it, and it catches up later.
+
+docs/concepts/rollout.md tells the same for users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from roadstead.api.chatservice import OnFailure, RegionStage, Role, Rollout, RolloutPhase, RolloutState
+from roadstead.api.conditions import Reason
+from roadstead.api.duration import format_duration
+from roadstead.chat.finding import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class RegionState:
+    """What is remembered of one region.
+
+    Attributes:
+        revision: hash of the revision that it is given.
+        stage: how far it is with it.
+        since: when it entered the stage.
+        last_good: the revision with which it was last settled; empty before the first.
+    """
+
+    revision: str
+    stage: RegionStage
+    since: datetime
+    last_good: str = ""
+
+    @property
+    def protected(self) -> bool:
+        """Whether there is something to lose."""
+        return bool(self.last_good)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether it was moved and is not settled."""
+        return self.stage is not RegionStage.SETTLED
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that a rollout remembers.
+
+    Attributes:
+        target: hash of the revision that the spec stood for when this was decided; empty before the first.
+        good: hash of the revision with which a rollout last completed; empty before the first.
+        phase: one word for the whole. `RolloutPhase.BAKING` is only ever shown, never remembered.
+        started_at: when the rollout to ``target`` began.
+        message: why it failed; kept until the target changes or a person resumes it.
+        regions: by name.
+    """
+
+    target: str = ""
+    good: str = ""
+    phase: RolloutPhase = RolloutPhase.COMPLETE
+    started_at: datetime | None = None
+    message: str = ""
+    regions: Mapping[str, RegionState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionView:
+    """What is seen of one region now.
+
+    Attributes:
+        name: of the region.
+        role: Primary, Standby, or None with ActiveActive.
+        reachable: it can be read and written.
+        held: it is cordoned: what is there stays as it is.
+        runs: hash of the revision that its objects are known to have; empty when that is not known. What the workload
+            says counts only when this is the revision that it was given.
+        ready: all pods that it should have run that revision and are ready.
+        lost: fewer pods are ready than when it was last looked at, although no fewer are wanted.
+        detail: in words, what keeps it from being ready (the controller's or the API server's own).
+    """
+
+    name: str
+    role: Role | None = None
+    reachable: bool = True
+    held: bool = False
+    runs: str = ""
+    ready: bool = False
+    lost: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do.
+
+    Attributes:
+        state: the new state; ``state.regions[name].revision`` is what each region is to run.
+        moved: regions that were given another revision just now, in the order in which they were chosen.
+        persist_first: the state must be stored before anything is applied, because after a crash in between another
+            region might be chosen as well.
+        wake_at: when time alone changes something; None when it does not.
+        overdue: regions that are not ready although their time is over, with the reason in words.
+        waiting: what the rollout waits for, in words; empty when it waits for nothing.
+    """
+
+    state: State
+    moved: tuple[str, ...] = ()
+    persist_first: bool = False
+    wake_at: datetime | None = None
+    overdue: Mapping[str, Finding] = field(default_factory=dict)
+    waiting: str = ""
+
+
+FailureCheck = Callable[[RegionState, RegionView, Rollout, datetime], Finding | None]
+
+
+def progress_deadline_exceeded(region: RegionState, view: RegionView, policy: Rollout, now: datetime) -> Finding | None:
+    """The region did not become ready in time, or was ready, has to grow, and does not become ready again."""
+    if (
+        region.stage not in (RegionStage.UPDATING, RegionStage.BAKING)
+        or _is_ready(region, view)
+        or now < _deadline(region, policy)
+    ):
+        return None
+    detail = f": {view.detail}" if view.detail else ""
+    return Finding(
+        Reason.DEADLINE_EXCEEDED,
+        f"region {view.name} is not ready with revision {region.revision} after "
+        f"{format_duration(policy.progress_deadline)} (spec.rollout.progressDeadline){detail}",
+    )
+
+
+def readiness_lost(region: RegionState, view: RegionView, _policy: Rollout, _now: datetime) -> Finding | None:
+    """Pods that were ready stopped being so during the bake."""
+    if region.stage is not RegionStage.BAKING or view.runs != region.revision or not view.lost:
+        return None
+    detail = f": {view.detail}" if view.detail else ""
+    return Finding(
+        Reason.NOT_AVAILABLE,
+        f"region {view.name} lost ready pods while revision {region.revision} baked{detail}",
+    )
+
+
+FAILURE_CHECKS: Final[tuple[FailureCheck, ...]] = (readiness_lost, progress_deadline_exceeded)
+"""What makes a region fail. Each sees one region that was moved; the first that finds something decides."""
+
+
+def decide(state: State, target: str, views: Sequence[RegionView], policy: Rollout, now: datetime) -> Decision:
+    """The next state, from the present one and what is seen now.
+
+    Calling it again with its own state and the same views changes nothing.
+
+    Args:
+        state: the stored one; `State()` for a service that has none.
+        target: hash of the revision that the spec stands for now.
+        views: the regions where the service is placed, in the order of the topology.
+        policy: ``spec.rollout``.
+        now: the present moment.
+    """
+    now = _whole_seconds(now)
+    by_name = {view.name: view for view in views}
+    state = _with_target(state, target, now)
+    state = _with_pause(state, policy, now)
+    state = _with_members(state, views, now)
+    failure = _failure(state, by_name, policy, now)
+    state = replace(
+        state,
+        regions={name: _observed(region, by_name[name], state, policy, now) for name, region in state.regions.items()},
+    )
+    if failure is not None:
+        state = _failed(state, failure, policy)
+    state, moved = _with_moves(state, _order(views), policy, now)
+    state = _with_phase(state, by_name, policy, now)
+    overdue = {
+        name: finding
+        for name, region in state.regions.items()
+        if (finding := progress_deadline_exceeded(region, by_name[name], policy, now)) is not None
+    }
+    return Decision(
+        state=state,
+        moved=moved,
+        persist_first=any(state.regions[name].protected for name in moved),
+        wake_at=_wake_at(state, policy, now),
+        overdue=overdue,
+        waiting=_waiting(state, by_name, policy),
+    )
+
+
+def _with_target(state: State, target: str, now: datetime) -> State:
+    """A new target supersedes whatever is going on; what failed before no longer matters."""
+    if target == state.target:
+        return state
+    return replace(state, target=target, phase=RolloutPhase.PROGRESSING, started_at=now, message="")
+
+
+def _with_pause(state: State, policy: Rollout, now: datetime) -> State:
+    """Pausing takes note of a failure; running again after that tries once more. A rollback is never paused."""
+    if policy.state is RolloutState.PAUSED:
+        if state.phase in (RolloutPhase.PROGRESSING, RolloutPhase.FAILED, RolloutPhase.ROLLED_BACK):
+            return replace(state, phase=RolloutPhase.PAUSED)
+        return state
+    if state.phase is not RolloutPhase.PAUSED:
+        return state
+    regions = {
+        name: replace(region, since=now) if region.stage is RegionStage.UPDATING else region
+        for name, region in state.regions.items()
+    }
+    return replace(state, phase=RolloutPhase.PROGRESSING, message="", regions=regions)
+
+
+def _with_members(state: State, views: Sequence[RegionView], now: datetime) -> State:
+    """Regions that left the topology are forgotten; new ones begin with what the service is meant to run."""
+    begin = state.target if state.phase in _FORWARD else state.good or state.target
+    return replace(
+        state,
+        regions={
+            view.name: state.regions.get(view.name) or RegionState(begin, RegionStage.UPDATING, now) for view in views
+        },
+    )
+
+
+_FALLIBLE: Final = (RolloutPhase.PROGRESSING, RolloutPhase.PAUSED, RolloutPhase.FAILED)
+_FORWARD: Final = (RolloutPhase.PROGRESSING, RolloutPhase.COMPLETE)
+_BACKWARD: Final = (RolloutPhase.ROLLING_BACK, RolloutPhase.ROLLED_BACK)
+
+
+def _observed(region: RegionState, view: RegionView, state: State, policy: Rollout, now: datetime) -> RegionState:
+    """One region, taken as far as what is seen of it allows."""
+    if not view.reachable:
+        lost = region.stage in (RegionStage.UPDATING, RegionStage.BAKING)
+        return replace(region, stage=RegionStage.LOST, since=now) if lost else region
+    if region.stage is RegionStage.LOST:
+        region = replace(region, stage=RegionStage.UPDATING, since=now)
+    if view.runs != region.revision:
+        return region
+    if view.lost and (region.stage is RegionStage.BAKING or _reopens(region, state)):
+        return replace(region, stage=RegionStage.UPDATING, since=now)
+    if region.stage is RegionStage.UPDATING and view.ready:
+        region = replace(region, stage=RegionStage.BAKING, since=now)
+    if region.stage is RegionStage.BAKING and view.ready and now >= region.since + _bake(region, state, policy):
+        region = replace(region, stage=RegionStage.SETTLED, since=now, last_good=region.revision)
+    return region
+
+
+def _reopens(region: RegionState, state: State) -> bool:
+    """While a new revision goes round, a settled region that loses pods with it is watched again before the next."""
+    proving = state.phase is RolloutPhase.PROGRESSING and region.revision == state.target != state.good
+    return proving and region.stage is RegionStage.SETTLED
+
+
+def _bake(region: RegionState, state: State, policy: Rollout) -> timedelta:
+    """How long the region must stay ready; no time for a revision that is proven or a region with nothing to lose."""
+    unproven = region.revision == state.target != state.good
+    return policy.bake_time if unproven and region.protected else timedelta()
+
+
+def _failure(state: State, views: Mapping[str, RegionView], policy: Rollout, now: datetime) -> Finding | None:
+    """Why the rollout to the target has failed; None when it has not."""
+    if state.phase not in _FALLIBLE or state.target == state.good:
+        return None
+    for name, region in state.regions.items():
+        if region.revision != state.target or not region.protected or not views[name].reachable:
+            continue
+        for check in FAILURE_CHECKS:
+            if (finding := check(region, views[name], policy, now)) is not None:
+                return finding
+    return None
+
+
+def _failed(state: State, failure: Finding, policy: Rollout) -> State:
+    if policy.on_failure is OnFailure.ROLL_BACK and any(
+        region.revision == state.target != (state.good or region.last_good) for region in state.regions.values()
+    ):
+        return replace(state, phase=RolloutPhase.ROLLING_BACK, message=failure.message)
+    if policy.state is RolloutState.PAUSED:
+        return state  # it has stopped already, because a person said so
+    return replace(state, phase=RolloutPhase.FAILED, message=failure.message)
+
+
+def _with_moves(
+    state: State, order: Sequence[RegionView], policy: Rollout, now: datetime
+) -> tuple[State, tuple[str, ...]]:
+    """Give regions the revision that they should have, as far as that is safe now."""
+    regions = dict(state.regions)
+    moved = []
+    for view in order:
+        region = regions[view.name]
+        destination = _destination(region, state)
+        if region.in_flight and region.revision != destination:
+            # Already disturbed: sending it straight on disturbs nothing else.
+            regions[view.name] = _moved(region, destination, now)
+            moved.append(view.name)
+    slots = _free_slots(regions, {view.name: view for view in order}, policy, now)
+    for view in order:
+        region = regions[view.name]
+        destination = _destination(region, state)
+        if slots > 0 and _may_be_moved(region, view) and region.revision != destination:
+            regions[view.name] = _moved(region, destination, now)
+            moved.append(view.name)
+            slots -= 1
+    return replace(state, regions=regions), tuple(moved)
+
+
+def _destination(region: RegionState, state: State) -> str:
+    """The revision that the region should have in the end, as things are."""
+    if state.phase in _FORWARD:
+        return state.target
+    if state.phase in _BACKWARD:
+        return state.good or region.last_good or region.revision
+    return region.revision
+
+
+def _may_be_moved(region: RegionState, view: RegionView) -> bool:
+    return region.stage is RegionStage.SETTLED and view.reachable and not view.held
+
+
+def _moved(region: RegionState, revision: str, now: datetime) -> RegionState:
+    if region.stage is RegionStage.LOST:
+        return replace(region, revision=revision)
+    return replace(region, revision=revision, stage=RegionStage.UPDATING, since=now)
+
+
+def _free_slots(
+    regions: Mapping[str, RegionState], views: Mapping[str, RegionView], policy: Rollout, now: datetime
+) -> int:
+    """How many settled regions may be moved now; none while a region that was moved does not get ready."""
+    in_flight = {name: region for name, region in regions.items() if region.in_flight and region.protected}
+    if any(
+        progress_deadline_exceeded(region, views[name], policy, now) is not None for name, region in in_flight.items()
+    ):
+        return 0
+    # What became unreachable in flight may be down; after its deadline it is taken for gone rather than for busy.
+    occupied = [
+        region
+        for region in in_flight.values()
+        if region.stage is not RegionStage.LOST or now < _deadline(region, policy)
+    ]
+    return policy.max_parallel_regions - len(occupied)
+
+
+def _with_phase(state: State, views: Mapping[str, RegionView], policy: Rollout, now: datetime) -> State:
+    """Whether it is over."""
+    if state.phase in _BACKWARD:
+        pending = [
+            name
+            for name, region in state.regions.items()
+            if region.in_flight or region.revision != _destination(region, state)
+        ]
+        over = state.phase is RolloutPhase.ROLLED_BACK or _all_excused(pending, state, views, policy, now)
+        return replace(state, phase=RolloutPhase.ROLLED_BACK if over else RolloutPhase.ROLLING_BACK)
+    if _is_complete(state, views, policy, now):
+        return replace(state, phase=RolloutPhase.COMPLETE, good=state.target, message="")
+    if state.phase is RolloutPhase.COMPLETE:  # a region came, or came back
+        return replace(state, phase=RolloutPhase.PROGRESSING, started_at=now)
+    return state
+
+
+def _is_complete(state: State, views: Mapping[str, RegionView], policy: Rollout, now: datetime) -> bool:
+    settled = [region.since for region in state.regions.values() if _is_done(region, state)]
+    pending = [name for name, region in state.regions.items() if not _is_done(region, state)]
+    if not pending:
+        return bool(settled)
+    if not settled or not _all_excused(pending, state, views, policy, now):
+        return False
+    # Without a wait, a moment in which the others cannot be reached would make a half-proven revision the good one.
+    return state.good == state.target or now >= max(settled) + policy.progress_deadline
+
+
+def _is_done(region: RegionState, state: State) -> bool:
+    return region.stage is RegionStage.SETTLED and region.revision == state.target
+
+
+def _all_excused(
+    pending: Iterable[str], state: State, views: Mapping[str, RegionView], policy: Rollout, now: datetime
+) -> bool:
+    return all(_is_excused(state.regions[name], views[name], policy, now) for name in pending)
+
+
+def _is_excused(region: RegionState, view: RegionView, policy: Rollout, now: datetime) -> bool:
+    """Whether the others need not wait for this region."""
+    if not view.reachable:
+        return True
+    if view.held and region.stage is RegionStage.SETTLED:
+        return True
+    return not region.protected and progress_deadline_exceeded(region, view, policy, now) is not None
+
+
+def _is_ready(region: RegionState, view: RegionView) -> bool:
+    return view.ready and view.runs == region.revision
+
+
+def _deadline(region: RegionState, policy: Rollout) -> datetime:
+    """Until when the region in flight may take to be ready."""
+    baking = policy.bake_time if region.stage is RegionStage.BAKING else timedelta()
+    return region.since + baking + policy.progress_deadline
+
+
+def _order(views: Sequence[RegionView]) -> list[RegionView]:
+    """Standbys first, the primary last; otherwise as the topology lists them."""
+    rank = {Role.STANDBY: 0, None: 0, Role.PRIMARY: 1}
+    return sorted(views, key=lambda view: rank[view.role])
+
+
+def _wake_at(state: State, policy: Rollout, now: datetime) -> datetime | None:
+    """When a clock runs out."""
+    moments = []
+    for region in state.regions.values():
+        if region.stage is RegionStage.BAKING:
+            moments.append(region.since + _bake(region, state, policy))
+        if region.in_flight:
+            moments.append(_deadline(region, policy))
+        elif state.good != state.target and _is_done(region, state):
+            moments.append(region.since + policy.progress_deadline)
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def _waiting(state: State, views: Mapping[str, RegionView], policy: Rollout) -> str:
+    """What it waits for, in words."""
+    if state.phase is RolloutPhase.PAUSED:
+        return "paused by spec.rollout.state; set it to Running to go on"
+    busy = []
+    for name, region in state.regions.items():
+        match region.stage:
+            case RegionStage.UPDATING:
+                busy.append(f"{name} to become ready")
+            case RegionStage.BAKING:
+                busy.append(f"{name} to stay ready for {format_duration(_bake(region, state, policy))}")
+            case RegionStage.LOST:
+                busy.append(f"{name} to be reachable again")
+            case RegionStage.SETTLED if region.revision != state.target and state.phase in _FORWARD:
+                if not views[name].reachable:
+                    busy.append(f"{name} to be reachable again")
+                elif views[name].held:
+                    busy.append(f"{name} to be uncordoned")
+    return f"waiting for {', '.join(busy)}" if busy else ""
+
+
+def _whole_seconds(moment: datetime) -> datetime:
+    """The next whole second, as times are stored: what is waited for is then never a moment too short."""
+    whole = moment.replace(microsecond=0)
+    return whole if whole == moment else whole + timedelta(seconds=1)
