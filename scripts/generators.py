@@ -45,6 +45,8 @@ class Generator:
 
 GENERATORS = (
     Generator("roadstead.api.crd", ("crds",), "CustomResourceDefinitions"),
+    # After the CRDs, which it copies.
+    Generator("chart_crds", ("charts/roadstead/files/crds",), "the chart's copies of the CRDs"),
     Generator("roadstead.api.reference", ("docs/reference",), "API reference"),
 )
 
