@@ -1,7 +1,7 @@
 """Debian underneath: installs missing packages as root, knows the machine's own mirror, and makes one root filesystem.
 
-That root filesystem (debootstrap, once per content) is what the node image, kube-proxy's image and the Python base of our
-own images are cut from where no registry can be reached.
+That root filesystem (debootstrap, once per content) is what the node image, kube-proxy's image and the Python base of
+our own images are cut from where no registry can be reached.
 """
 
 from __future__ import annotations
@@ -172,3 +172,14 @@ def libraries(base: Path, programs: Iterable[str]) -> set[str]:
             raise RuntimeError(f"{program} of {base} links to a library that is not there: {done.stdout}{done.stderr}")
         found.update(re.findall(r"(/\S+)\s+\(0x", done.stdout))
     return found
+
+
+def resolved(base: Path, path: str) -> Path:
+    """Return the file behind ``path`` of ``base``, links followed as inside it: an absolute link is not the host's."""
+    file = base / path.lstrip("/")
+    for _ in range(40):  # the kernel's own limit
+        if not file.is_symlink():
+            return file
+        target = file.readlink()
+        file = base / str(target).lstrip("/") if target.is_absolute() else file.parent / target
+    raise RuntimeError(f"{path} of {base} is a circle of links")

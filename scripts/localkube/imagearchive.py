@@ -1,7 +1,7 @@
 """Container images without a container builder: deterministic layers and the docker-archive that holds them.
 
-What ``docker load``, ``ctr images import`` and ``kind load image-archive`` read. The same content always gives the same bytes,
-so a digest of the archive is a digest of what is in it.
+What ``docker load``, ``ctr images import`` and ``kind load image-archive`` read. The same content always gives the same
+bytes, so a digest of the archive is a digest of what is in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What dockerd and the nodes in it change on the machine itself, and how to put it back.
 
-dockerd sets ip_forward, FORWARD's policy, its own firewall chains and docker0; a kubelet in a privileged container sets kernel
-settings that no namespace keeps apart (panic, overcommit, keyrings). Only for a dockerd of ours, and only when no other runs.
+dockerd sets ip_forward, FORWARD's policy, its own firewall chains and docker0; a kubelet in a privileged container sets
+kernel settings that no namespace keeps apart (panic, overcommit, keyrings). Only for a dockerd of ours, and only when
+no other runs.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def undo(before: str, after: str) -> list[list[str]]:
         deletions += [["-t", table, "-X", chain] for chain in sorted(gone)]
         for chain, policy in chains.items():
             was = old_chains.get(chain, "ACCEPT")  # a table that nobody had touched is not listed, and accepts
-            if policy != "-" and policy != was:
+            if policy not in ("-", was):
                 policies.append(["-t", table, "-P", chain, was])
     return [*rules, *flushes, *deletions, *policies]
 
@@ -117,7 +118,7 @@ def _is_dockers(words: list[str], chains: set[str]) -> bool:
 
 
 def _parse(saved: str) -> dict[str, tuple[dict[str, str], list[str]]]:
-    """Return table -> (chain -> policy, rules) of an ``iptables-save`` text; ``-`` is the policy of a chain of one's own."""
+    """Return table -> (chain -> policy, rules) of an ``iptables-save`` text; ``-`` is the policy of a user's chain."""
     tables: dict[str, tuple[dict[str, str], list[str]]] = {}
     chains: dict[str, str] = {}
     rules: list[str] = []

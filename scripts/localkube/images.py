@@ -1,0 +1,167 @@
+"""Images of our own programs, for `KindCluster.load_image`: by images/*/Dockerfile where a registry answers, else here.
+
+Either way the tag is a digest of all that goes in, so the same content has the same name, is built once, and a pod with
+``imagePullPolicy: IfNotPresent`` never runs an old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from localkube import cache, docker, imagearchive, images_local, nodeimage, progress
+from localkube.docker import Docker
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PREFIX = "roadstead.local"
+BASE = "python:3.13-slim"
+USER = "65532:65532"
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Program:
+    """A program of ours that runs in a container.
+
+    Attributes:
+        package: Distribution in the uv workspace.
+        script: Console script that its containers start.
+        sources: Files and folders of the repository that its wheel is made from.
+    """
+
+    package: str
+    script: str
+    sources: tuple[str, ...]
+
+
+PROGRAMS = {
+    "operator": Program(
+        "roadstead",
+        "roadstead-operator",
+        ("pyproject.toml", "README.md", "LICENSE", "operator/roadstead", "manifests", "crds"),
+    ),
+    "chat": Program("roadstead-chat", "roadstead-chat", ("workloads/chat",)),
+    "chat-load": Program("roadstead-chat-load", "roadstead-chat-load", ("workloads/chat-load",)),
+}
+"""Name of the image -> what is in it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is ready to be loaded.
+
+    Attributes:
+        reference: What a pod names, for example ``roadstead.local/chat:0f3a5b...``.
+        archive: The docker-archive.
+    """
+
+    reference: str
+    archive: Path
+
+
+def build(name: str, *, variant: str = "", on: Docker | None = None) -> Image:
+    """Return the image of one of our programs, built when its content is new.
+
+    Args:
+        name: ``operator``, ``chat`` or ``chat-load``.
+        variant: Makes an image of another name with the same content, for tests of rollouts; it stands in the
+            environment variable ROADSTEAD_BUILD.
+        on: Docker to build with where a registry answers; default: whichever `docker.attached` gives.
+
+    Raises:
+        KeyError: There is no such program.
+        RuntimeError: The build failed; with the words of what failed.
+    """
+    program = PROGRAMS[name]
+    if nodeimage.registry_answers():
+        return _with_docker(name, program, variant, on)
+    return _without_registry(name, program, variant)
+
+
+def files_of(program: Program) -> Iterator[Path]:
+    """Yield every file that the program's wheel is made from, without what tools leave behind."""
+    for source in program.sources:
+        path = REPOSITORY / source
+        found = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in found:
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(REPOSITORY).parts)
+            if file.is_file() and not hidden and file.suffix != ".pyc":
+                yield file
+
+
+def _without_registry(name: str, program: Program, variant: str) -> Image:
+    requirements = images_local.uv(
+        *("export", "--frozen", "--no-dev", "--no-emit-workspace", "--package", program.package),
+        *("--format", "requirements.txt", "--no-header", "--no-annotate"),
+        folder=REPOSITORY,
+    )
+    layers = [
+        images_local.base(),
+        images_local.dependencies(requirements, name),
+        images_local.code(program.package, list(files_of(program))),
+    ]
+    config = imagearchive.Config(
+        entrypoint=(f"/usr/local/bin/{program.script}",),
+        environment=ENVIRONMENT | ({"ROADSTEAD_BUILD": variant} if variant else {}),
+        user=USER,
+        workdir="/tmp",  # noqa: S108 - a folder of the image; / is read-only in our pods
+        labels={"org.opencontainers.image.title": program.package},
+    )
+    key = cache.key_of([], name, repr(config), *(layer.digest for layer in layers))
+    reference = f"{PREFIX}/{name}:{key[:12]}"
+
+    def make(directory: Path) -> None:
+        with (directory / "image.tar").open("wb") as output:
+            imagearchive.write(output, reference, layers, config)
+
+    return Image(reference, cache.entry("image", key, make, what=f"image {name}") / "image.tar")
+
+
+def _with_docker(name: str, program: Program, variant: str, on: Docker | None) -> Image:
+    files = [*_context(name, program)]
+    key = cache.key_of(files, name, BASE, variant, *(str(file.relative_to(REPOSITORY)) for file in files))
+    reference = f"{PREFIX}/{name}:{key[:12]}"
+
+    def make(directory: Path) -> None:
+        if on is None:
+            with docker.attached() as own:
+                dockerfile(own, name, reference, base=BASE, variant=variant)
+                own.run("save", "-o", str(directory / "image.tar"), reference)
+        else:
+            dockerfile(on, name, reference, base=BASE, variant=variant)
+            on.run("save", "-o", str(directory / "image.tar"), reference)
+
+    return Image(reference, cache.entry("image", key, make, what=f"image {name}") / "image.tar")
+
+
+def dockerfile(on: Docker, name: str, reference: str, *, base: str, variant: str = "") -> None:
+    """Build ``images/<name>/Dockerfile`` on ``base``, with a context of exactly the files that it needs."""
+    with progress.step(f"docker build of {name}"), contextlib.ExitStack() as stack:
+        context = stack.enter_context(tempfile.TemporaryFile())
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            for file in _context(name, PROGRAMS[name]):
+                archive.add(file, arcname=str(file.relative_to(REPOSITORY)))
+        arguments = ["build", "-q", "-t", reference, "-f", f"images/{name}/Dockerfile"]
+        arguments += ["--build-arg", f"BASE={base}", "--build-arg", f"BUILD={variant}", "-"]
+        context.seek(0)
+        on.run(*arguments, stdin=context, seconds=1800)
+
+
+def _context(name: str, program: Program) -> Iterator[Path]:
+    yield from files_of(program)
+    for wanted in ("uv.lock", f"images/{name}/Dockerfile", "pyproject.toml", *_MEMBERS):
+        path = REPOSITORY / wanted
+        if path not in {REPOSITORY / source for source in program.sources} and not _inside(path, program):
+            yield path
+
+
+_MEMBERS = ("workloads/chat/pyproject.toml", "workloads/chat-load/pyproject.toml")
+"""uv reads the whole workspace, also to build one member of it."""
+
+
+def _inside(path: Path, program: Program) -> bool:
+    return any(path.is_relative_to(REPOSITORY / source) for source in program.sources)
