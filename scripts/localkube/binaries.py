@@ -40,7 +40,7 @@ class Recipe:
         package: Go import path of its main package.
         ldflags: Linker flags, placeholders replaced.
         tags: Build tags.
-        overlay: File of the module -> file of the folder that replaces it.
+        patched: File of the module -> file of the folder that is built instead.
         version: Version of the module, for example ``v1.36.3``.
         version_arguments: Arguments that make a binary on PATH print its version; empty: never taken from PATH.
     """
@@ -51,7 +51,7 @@ class Recipe:
     package: str
     ldflags: str
     tags: str
-    overlay: Mapping[str, str]
+    patched: Mapping[str, str]
     version: str
     version_arguments: tuple[str, ...]
 
@@ -166,13 +166,30 @@ def _build_arguments(wanted: Recipe, output: Path) -> list[str]:
     arguments = ["build", "-trimpath", "-ldflags", wanted.ldflags, "-o", str(output)]
     if wanted.tags:
         arguments += ["-tags", wanted.tags]
-    if wanted.overlay:
-        module = module_dir(wanted.module)
-        replaced = {str(module / theirs): str(wanted.folder / ours) for theirs, ours in wanted.overlay.items()}
-        listing = output.with_name("overlay.json")
-        listing.write_text(json.dumps({"Replace": replaced}))
-        arguments += ["-overlay", str(listing)]
+    if wanted.patched:
+        arguments += ["-modfile", str(_patched_module(wanted, output.parent))]
     return [*arguments, wanted.package]
+
+
+def _patched_module(wanted: Recipe, scratch: Path) -> Path:
+    """Copy the module, put our files in it, and return a go.mod that builds from the copy.
+
+    Go refuses to overlay files of its module cache, and a ``replace`` in the committed go.mod would need a path that is
+    the same on every machine.
+    """
+    copy = scratch / "module"
+    shutil.copytree(module_dir(wanted.module), copy)
+    for theirs, ours in wanted.patched.items():
+        target = copy / theirs
+        target.parent.chmod(0o755)  # the module cache is read-only, and so is a copy of it
+        target.unlink()
+        shutil.copyfile(wanted.folder / ours, target)
+    for folder in [copy, *(path for path in copy.rglob("*") if path.is_dir())]:
+        folder.chmod(0o755)  # so that the scratch directory can be removed
+    modfile = scratch / "go.mod"
+    modfile.write_text(f"{(wanted.folder / 'go.mod').read_text()}\nreplace {wanted.module} => {copy}\n")
+    shutil.copyfile(wanted.folder / "go.sum", scratch / "go.sum")
+    return modfile
 
 
 @functools.cache
@@ -204,7 +221,7 @@ def _read(file: Path) -> list[Recipe]:
             package=package,
             ldflags=ldflags,
             tags=table.get("tags", ""),
-            overlay=table.get("overlay", {}),
+            patched=table.get("patched", {}),
             version=table.get("prints", version),
             version_arguments=tuple(table.get("on_path", {}).get(name, ())),
         )

@@ -91,7 +91,7 @@ def _version_of(candidate: str) -> tuple[int, int, int] | None:
 
 def _install() -> Path:
     def make(directory: Path) -> None:
-        uv = shutil.which("uv") or os.environ.get("UV", "uv")
+        uv = os.environ.get("UV") or shutil.which("uv") or "uv"
         # --python: wheels for the interpreter that runs us, whatever environment happens to be active
         command = [
             uv,

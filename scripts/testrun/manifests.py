@@ -1,0 +1,74 @@
+"""Gates for the chart: what helm says, whether each rendered object fits its schema, what reviewers would say."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from localkube import binaries, crds, schemas
+from testrun.layers import ROOT
+
+NAMESPACE = "roadstead-system"
+NOT_SCORED = {"container-image-pull-policy": "our tags never move; Always would tie every restart to the registry"}
+"""kube-score's tests that we do not follow, and why."""
+
+
+def lint(chart: Path) -> str:
+    """Run ``helm lint --strict`` with the defaults and with every file of the chart's ci/ folder."""
+    return _each(chart, lambda values: [_helm(), "lint", "--strict", str(chart), *values])
+
+
+def conform(chart: Path) -> str:
+    """Validate every rendered object against strict schemas, for every combination of values that lint uses."""
+    known = [crds.path(name) for name in crds.KNOWN]
+    folder = schemas.directory([*known, *sorted((ROOT / "crds").glob("*.yaml"))])
+    location = f"{folder}/{schemas.LOCATION}"
+    command = [str(binaries.path("kubeconform")), "-strict", "-summary", "-schema-location", location, "-"]
+    return _each_rendered(chart, command)
+
+
+def score(chart: Path) -> str:
+    """Run kube-score over the rendered chart: CRITICAL fails. An object ignores further tests by annotation."""
+    ignored = [part for test in NOT_SCORED for part in ("--ignore-test", test)]
+    command = [str(binaries.path("kube-score")), "score", "--output-format", "ci", *ignored, "-"]
+    complaints = _each_rendered(chart, command).splitlines()
+    return "\n".join(line for line in complaints if not line.startswith(("[OK]", "[SKIPPED]")))
+
+
+def variants(chart: Path) -> list[list[str]]:
+    """Return the values arguments of each rendering: the defaults, then one for each ci/*.yaml."""
+    return [[], *(["--values", str(file)] for file in sorted((chart / "ci").glob("*.yaml")))]
+
+
+def _each(chart: Path, command: Callable[[list[str]], list[str]]) -> str:
+    for values in variants(chart):
+        complaint = _run(command(values), None)
+        if complaint:
+            return f"with {' '.join(values) or 'the default values'}:\n{complaint}"
+    return ""
+
+
+def _each_rendered(chart: Path, command: list[str]) -> str:
+    for values in variants(chart):
+        rendering = subprocess.run(
+            [_helm(), "template", "roadstead", str(chart), "--namespace", NAMESPACE, "--include-crds", *values],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if rendering.returncode != 0:
+            return rendering.stderr.strip()
+        complaint = _run(command, rendering.stdout)
+        if complaint:
+            return f"with {' '.join(values) or 'the default values'}:\n{complaint}"
+    return ""
+
+
+def _helm() -> str:
+    return str(binaries.path("helm"))
+
+
+def _run(command: list[str], stdin: str | None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip() or f"ended with {done.returncode}"
