@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from clusters import eventually_async, kubectl
-from integration.kernel.bodies import SERVED, SELECTOR, child, deployment
-from localkube.bare import BareCluster
 
+from clusters import eventually_async, kubectl
+from integration.kernel.bodies import SELECTOR, SERVED, child, deployment
+from localkube.bare import BareCluster
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.errors import Invalid
