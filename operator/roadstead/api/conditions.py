@@ -74,6 +74,7 @@ class Reason(StrEnum):
     BAKING = "Baking"
     PAUSED = "Paused"
     DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    ROLLOUT_FAILED = "RolloutFailed"
     ROLLED_BACK = "RolledBack"
     ROLLING_BACK = "RollingBack"
     # autoscaling

@@ -1,0 +1,432 @@
+"""What the status of a ChatService says, derived whole every time from what was decided and what was seen.
+
+No measurement is in it: it is written only when something is decided or a pod comes or goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from roadstead.api.chatservice import (
+    ChatService,
+    ChatServiceStatus,
+    RegionRolloutPhase,
+    RegionStage,
+    RolloutPhase,
+    RolloutStatus,
+    ServiceRegionStatus,
+)
+from roadstead.api.conditions import Reason
+from roadstead.chat import conditions, rollout
+from roadstead.chat.conditions import Subject
+from roadstead.chat.desired import Scale
+from roadstead.chat.peaks import Floor
+from roadstead.chat.placement import Placement, Verdict
+from roadstead.kernel.store import WorkloadStatus
+
+MESSAGE_LENGTH: Final = 1024
+LIST_LENGTH: Final = 253
+
+
+class OutcomeKind(StrEnum):
+    """How a pass over one region ended."""
+
+    APPLIED = "Applied"
+    """Every object is as it should be."""
+    WAITING = "Waiting"
+    """Not all could be done now; it is tried again."""
+    UNREACHABLE = "Unreachable"
+    """The region's API server gave no answer."""
+    NAMESPACE_MISSING = "NamespaceMissing"
+    """The service's namespace is not there in the region."""
+    BLOCKED = "Blocked"
+    """Something is missing before anything can be made there."""
+    REFUSED = "Refused"
+    """The API server, a quota, a webhook or Pod Security refused an object; the message has their own words."""
+    CONFLICT = "Conflict"
+    """An object that is not ours has the name of a child."""
+    CONTESTED = "Contested"
+    """All objects are as they should be, but somebody keeps changing one back."""
+    REMOVING = "Removing"
+    """The region left the topology, or the service is deleted: what is there is being removed."""
+
+
+_REASONS: Final[Mapping[OutcomeKind, Reason]] = {
+    OutcomeKind.WAITING: Reason.WAITING,
+    OutcomeKind.UNREACHABLE: Reason.REGION_UNREACHABLE,
+    OutcomeKind.NAMESPACE_MISSING: Reason.NAMESPACE_MISSING,
+    OutcomeKind.BLOCKED: Reason.NOT_AVAILABLE,
+    OutcomeKind.REFUSED: Reason.REFUSED,
+    OutcomeKind.CONFLICT: Reason.NOT_OURS,
+    OutcomeKind.CONTESTED: Reason.FOUGHT_OVER,
+    OutcomeKind.REMOVING: Reason.DELETING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOutcome:
+    """What the shell found and did in one region.
+
+    Attributes:
+        region: its name.
+        kind: how the pass ended.
+        message: in words for people, the cluster's own where it refused.
+        reason: instead of the kind's usual one, such as SecretMissing for Blocked.
+        workload: the Deployment's or StatefulSet's state; None when there is none or it is not known.
+        applied: digest of the children as they were applied.
+        input: digest of what they were made from.
+        address: where clients reach the region from outside its cluster, when that is known.
+    """
+
+    region: str
+    kind: OutcomeKind
+    message: str = ""
+    reason: Reason | None = None
+    workload: WorkloadStatus | None = None
+    applied: str = ""
+    input: str = ""
+    address: str = ""
+
+    @property
+    def why(self) -> Reason | None:
+        """The reason for a condition; None when all is well."""
+        return self.reason or _REASONS.get(self.kind)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the objects are as they should be."""
+        return self.kind in (OutcomeKind.APPLIED, OutcomeKind.CONTESTED)
+
+
+def remembered(status: ChatServiceStatus) -> rollout.State:
+    """The rollout's state, as the status remembers it."""
+    phase = status.rollout.phase
+    return rollout.State(
+        target=status.rollout.revision,
+        good=status.rollout.previous,
+        phase=RolloutPhase.PROGRESSING if phase is RolloutPhase.BAKING else phase,
+        started_at=status.rollout.started_at,
+        message=status.rollout.message if phase in _FAILED else "",
+        regions={
+            region.name: rollout.RegionState(region.revision, region.stage, region.since, region.last_good_revision)
+            for region in status.regions
+            if region.stage is not None and region.since is not None and region.revision
+        },
+    )
+
+
+def present(status: ChatServiceStatus) -> frozenset[str]:
+    """Names of the regions where the service has been placed, as far as the status knows."""
+    return frozenset(region.name for region in status.regions if region.revision)
+
+
+_FAILED: Final = (RolloutPhase.FAILED, RolloutPhase.ROLLING_BACK, RolloutPhase.ROLLED_BACK)
+
+
+def views(
+    service: ChatService,
+    placements: Sequence[Placement],
+    outcomes: Mapping[str, RegionOutcome],
+    runs: Mapping[str, str],
+) -> tuple[rollout.RegionView, ...]:
+    """What the rollout sees of each region where the service is placed.
+
+    Args:
+        service: with the status as it was stored before.
+        placements: of the topology.
+        outcomes: by region; a region that was not looked at has none.
+        runs: by region, the hash of the revision of which its objects are known to be.
+    """
+    before = {region.name: region.ready_replicas for region in service.status.regions}
+    return tuple(
+        _view(service, placement, outcomes.get(placement.region), runs.get(placement.region, ""), before)
+        for placement in placements
+        if placement.counts
+    )
+
+
+def is_ready(workload: WorkloadStatus | None) -> bool:
+    """Whether all pods that are wanted are there, are of the newest template, and are available; and no others."""
+    return (
+        workload is not None
+        and workload.observed_generation >= workload.generation
+        and workload.updated == workload.replicas == workload.wanted
+        and workload.ready >= workload.wanted
+        and workload.available >= workload.wanted
+    )
+
+
+def _view(
+    service: ChatService,
+    placement: Placement,
+    outcome: RegionOutcome | None,
+    runs: str,
+    ready_before: Mapping[str, int],
+) -> rollout.RegionView:
+    workload = outcome.workload if outcome is not None else None
+    reachable = placement.writable and (outcome is None or outcome.kind is not OutcomeKind.UNREACHABLE)
+    return rollout.RegionView(
+        name=placement.region,
+        role=service.spec.topology.role_of(placement.region),
+        reachable=reachable,
+        held=placement.verdict is Verdict.HELD,
+        runs=runs if outcome is not None and outcome.settled else "",
+        ready=is_ready(workload),
+        lost=workload is not None and workload.ready < min(ready_before.get(placement.region, 0), workload.wanted),
+        detail=_detail(outcome),
+    )
+
+
+def _detail(outcome: RegionOutcome | None) -> str:
+    """What keeps a region from being ready, in the words of whoever knows."""
+    if outcome is None:
+        return ""
+    if outcome.message and not outcome.settled:
+        return outcome.message
+    if (workload := outcome.workload) is None:
+        return ""
+    return workload.failure or f"{min(workload.ready, workload.updated)} of {workload.wanted} pods are ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a status is derived from.
+
+    Attributes:
+        service: with the status as it was stored before.
+        placements: of the topology.
+        decision: of the rollout.
+        views: what the rollout saw.
+        outcomes: by region, of the topology and of regions that are being left.
+        scales: by region, how many pods it should have; regions that cannot be written may be absent.
+        floor: what the peaks ask for.
+    """
+
+    service: ChatService
+    placements: Sequence[Placement]
+    decision: rollout.Decision
+    views: Sequence[rollout.RegionView]
+    outcomes: Mapping[str, RegionOutcome] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    floor: Floor = field(default_factory=lambda: Floor(0, (), None))
+
+
+def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
+    """The whole status.
+
+    Args:
+        facts: what it is derived from. The same facts give the same status, but for the times of conditions that change.
+        now: the present moment, for those.
+    """
+    state = facts.decision.state
+    subjects = tuple(_subject(placement, facts) for placement in facts.placements)
+    before = {region.name: region for region in facts.service.status.regions}
+    placed = tuple(_region_status(subject, facts, before.get(subject.name)) for subject in subjects)
+    left = tuple(
+        _leaving(outcome, before.get(outcome.region))
+        for outcome in facts.outcomes.values()
+        if outcome.kind is OutcomeKind.REMOVING
+    )
+    status = ChatServiceStatus(
+        observed_generation=facts.service.metadata.generation,
+        revision=state.target,
+        ready_regions=f"{sum(subject.ready for subject in subjects)}/{len(subjects)}",
+        regions=placed + left,
+        rollout=_rollout_status(facts.decision, len(subjects)),
+        active_peaks=facts.floor.active,
+        conditions=facts.service.status.conditions,
+    )
+    found = conditions.Service(
+        subjects=subjects,
+        leaving=tuple(region.name for region in left),
+        decision=facts.decision,
+        autoscaled=facts.service.spec.autoscaling is not None,
+        peaks=facts.floor.active,
+        generation=facts.service.metadata.generation,
+    )
+    return status.model_copy(update={"conditions": conditions.derive(found, status.conditions, now)})
+
+
+def invalid(status: ChatServiceStatus, message: str, generation: int, now: datetime) -> ChatServiceStatus:
+    """The status of a service whose spec cannot be carried out; what runs stays as it is, and so does what is said of it.
+
+    Args:
+        status: as it was stored before.
+        message: which field, which value, and what to write instead.
+        generation: of the spec that was refused.
+        now: the present moment.
+    """
+    changed = conditions.invalid(status.conditions, message, generation, now)
+    return status.model_copy(update={"observed_generation": generation, "conditions": changed})
+
+
+def deleting(service: ChatService, outcomes: Mapping[str, RegionOutcome], now: datetime) -> ChatServiceStatus:
+    """The status of a service that is being deleted: which regions still hold something of it, and why."""
+    before = {region.name: region for region in service.status.regions}
+    left = tuple(_leaving(outcome, before.get(outcome.region)) for outcome in outcomes.values())
+    blocked = {
+        outcome.region: outcome.message for outcome in outcomes.values() if outcome.kind is not OutcomeKind.REMOVING
+    }
+    generation = service.metadata.generation
+    changed = conditions.deleting(
+        service.status.conditions, tuple(region.name for region in left), blocked, generation, now
+    )
+    return service.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "regions": left,
+            "ready_regions": f"0/{len(left)}",
+            "conditions": changed,
+        }
+    )
+
+
+def _subject(placement: Placement, facts: Facts) -> Subject:
+    """One region with all that the conditions need."""
+    name = placement.region
+    state = facts.decision.state.regions.get(name)
+    view = next((view for view in facts.views if view.name == name), None)
+    outcome = facts.outcomes.get(name)
+    ready = view is not None and state is not None and view.reachable and view.ready and view.runs == state.revision
+    if not placement.writable:
+        return Subject(name, placement.reason, placement.message, placed=False, stuck=not placement.counts)
+    if outcome is not None and (reason := outcome.why) is not None:
+        return Subject(
+            name,
+            reason,
+            _named(name, outcome.message),
+            placed=outcome.kind not in _UNPLACED,
+            stuck=outcome.kind in _STUCK,
+            conflict=outcome.kind in (OutcomeKind.CONFLICT, OutcomeKind.CONTESTED),
+            ready=ready and outcome.kind is OutcomeKind.CONTESTED,
+        )
+    if (overdue := facts.decision.overdue.get(name)) is not None:
+        return Subject(name, overdue.reason, overdue.message, stuck=True)
+    message = "" if ready else _named(name, _detail(outcome) or "not looked at yet")
+    return Subject(name, None if ready else Reason.PROGRESSING, message, ready=ready)
+
+
+_UNPLACED: Final = (OutcomeKind.UNREACHABLE, OutcomeKind.NAMESPACE_MISSING, OutcomeKind.BLOCKED)
+_STUCK: Final = (
+    OutcomeKind.NAMESPACE_MISSING,
+    OutcomeKind.BLOCKED,
+    OutcomeKind.REFUSED,
+    OutcomeKind.CONFLICT,
+)
+
+
+def _named(region: str, message: str) -> str:
+    return message if region in message else f"region {region}: {message}"
+
+
+def _region_status(subject: Subject, facts: Facts, before: ServiceRegionStatus | None) -> ServiceRegionStatus:
+    name = subject.name
+    service = facts.service
+    entry = before or ServiceRegionStatus(name=name)
+    outcome = facts.outcomes.get(name)
+    if outcome is not None and outcome.kind is not OutcomeKind.UNREACHABLE:
+        entry = entry.model_copy(
+            update={
+                "desired_replicas": _desired_replicas(
+                    facts.scales.get(name), outcome.workload, held=_is_held(facts, name)
+                ),
+                "ready_replicas": outcome.workload.ready if outcome.workload is not None else 0,
+                "applied": outcome.applied,
+                "input": outcome.input,
+                "address": outcome.address or f"{service.metadata.name}-{name}.{service.metadata.namespace}.svc",
+            }
+        )
+    state = facts.decision.state.regions.get(name)
+    entry = entry.model_copy(
+        update={
+            "phase": _region_phase(subject, facts, state),
+            "role": service.spec.topology.role_of(name),
+            "message": _cut(subject.message, MESSAGE_LENGTH),
+        }
+    )
+    if state is None:
+        return entry  # refused: what is remembered of it is still true when it is taken in again
+    return entry.model_copy(
+        update={
+            "revision": state.revision,
+            "last_good_revision": state.last_good,
+            "stage": state.stage,
+            "since": state.since,
+        }
+    )
+
+
+def _is_held(facts: Facts, region: str) -> bool:
+    return any(view.held for view in facts.views if view.name == region)
+
+
+def _desired_replicas(scale: Scale | None, workload: WorkloadStatus | None, *, held: bool) -> int:
+    if scale is None:
+        return workload.wanted if workload is not None else 0
+    if not scale.autoscaled:
+        return scale.minimum
+    # In a cordoned region this number is the most that it may have, so it must not follow the autoscaler down.
+    if held:
+        return scale.maximum
+    return workload.wanted if workload is not None else scale.minimum
+
+
+def _region_phase(subject: Subject, facts: Facts, state: rollout.RegionState | None) -> RegionRolloutPhase:
+    if subject.reason is Reason.REGION_UNREACHABLE:
+        return RegionRolloutPhase.UNREACHABLE
+    if subject.name in facts.decision.overdue:
+        return RegionRolloutPhase.FAILED
+    if subject.stuck:
+        return RegionRolloutPhase.REFUSED
+    if state is None:
+        return RegionRolloutPhase.PENDING
+    overall = facts.decision.state
+    if overall.phase is RolloutPhase.ROLLING_BACK and state.in_flight and state.revision != overall.target:
+        return RegionRolloutPhase.ROLLING_BACK
+    match state.stage:
+        case RegionStage.UPDATING:
+            return RegionRolloutPhase.PROGRESSING
+        case RegionStage.BAKING:
+            return RegionRolloutPhase.BAKING
+        case RegionStage.LOST:
+            return RegionRolloutPhase.UNREACHABLE
+        case RegionStage.SETTLED:
+            return RegionRolloutPhase.READY if subject.ready else RegionRolloutPhase.DEGRADED
+
+
+def _leaving(outcome: RegionOutcome, before: ServiceRegionStatus | None) -> ServiceRegionStatus:
+    entry = before or ServiceRegionStatus(name=outcome.region)
+    unreachable = outcome.kind is OutcomeKind.UNREACHABLE
+    return entry.model_copy(
+        update={
+            "phase": RegionRolloutPhase.UNREACHABLE if unreachable else RegionRolloutPhase.REMOVING,
+            "message": _cut(outcome.message, MESSAGE_LENGTH),
+            "stage": None,
+            "since": None,
+        }
+    )
+
+
+def _rollout_status(decision: rollout.Decision, total: int) -> RolloutStatus:
+    state = decision.state
+    flying = [name for name, region in state.regions.items() if region.in_flight]
+    stages = {state.regions[name].stage for name in flying}
+    baking = state.phase is RolloutPhase.PROGRESSING and stages == {RegionStage.BAKING}
+    return RolloutStatus(
+        revision=state.target,
+        previous=state.good,
+        phase=RolloutPhase.BAKING if baking else state.phase,
+        started_at=state.started_at,
+        region=_cut(",".join(flying), LIST_LENGTH),
+        regions_done=sum(region.revision == state.target and not region.in_flight for region in state.regions.values()),
+        regions_total=total,
+        message=_cut(state.message or decision.waiting, MESSAGE_LENGTH),
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
