@@ -148,8 +148,8 @@ def _slow_probe(region: Region) -> Iterator[str]:
     until = probe.interval * (probe.failure_threshold - 1) + probe.timeout
     if until > timedelta(minutes=10):
         yield (
-            f"spec.probe takes {format_duration(until)} to see that the region is gone: interval x (failureThreshold - 1) "
-            "+ timeout; shorten one of them"
+            f"spec.probe takes {format_duration(until)} to see that the region is gone: interval x "
+            "(failureThreshold - 1) + timeout; shorten one of them"
         )
 
 

@@ -33,6 +33,7 @@ KEPT = (
     "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
     "x-kubernetes-validations",
 )  # fmt: skip
+_DECIMAL = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
 DROPPED = frozenset({"title", "examples", "$defs"})
 
 
@@ -134,7 +135,7 @@ def add_rule(root: Schema, rule: Rule | ChangeRule) -> None:
 
 def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: tuple[str, ...]) -> Schema:
     node, seen = _inline(node, defs, path, seen)
-    node = _without_unions(node, defs, path)
+    node, seen = _inline(_without_unions(node, path), defs, path, seen)
     node = _scalar(dict(node), path)
     _refuse_the_inexpressible(node, path)
     if node.get("type") == "object":
@@ -166,7 +167,7 @@ def _inline(
     return merged, seen
 
 
-def _without_unions(node: Schema, defs: Mapping[str, Any], path: str) -> Schema:
+def _without_unions(node: Schema, path: str) -> Schema:
     """``X or null`` becomes X (null is pruned by the API server), ``int or str`` int-or-string, Decimal a string."""
     if "oneOf" in node:
         raise UnsupportedSchemaError(path, "is a union", "write a model with optional members and an exactly-one rule")
@@ -176,7 +177,7 @@ def _without_unions(node: Schema, defs: Mapping[str, Any], path: str) -> Schema:
     members = [member for member in node["anyOf"] if member.get("type") != "null"]
     types = {member.get("type") for member in members}
     if len(members) == 1:
-        return _inline({**members[0], **rest}, defs, path, ())[0]
+        return {**members[0], **rest}
     if types == {"integer", "string"}:
         merged: Schema = {"x-kubernetes-int-or-string": True}
         for member in members:
@@ -184,7 +185,7 @@ def _without_unions(node: Schema, defs: Mapping[str, Any], path: str) -> Schema:
         return merged | rest
     if types == {"number", "string"}:  # Decimal: a float would lose digits on its way through JSON
         text = next(member for member in members if member["type"] == "string")
-        return {**text, **rest, "maxLength": rest.get("maxLength", 40)}
+        return {"pattern": _DECIMAL, "maxLength": 40, **text, **rest}
     raise UnsupportedSchemaError(path, "is a union", "write a model with optional members and an exactly-one rule")
 
 
@@ -280,12 +281,16 @@ def _convert_array(node: Schema, defs: Mapping[str, Any], path: str, seen: tuple
 
 def _shortest(default: Schema, properties: Schema) -> Schema:
     """The part of an object's default that its fields' own defaults do not say already; mostly ``{}``."""
-    return {
-        name: _shortest(value, properties[name]["properties"]) if "properties" in properties[name] else value
-        for name, value in default.items()
-        if value not in (None, [], {}) and value != properties[name].get("default")
-        and not ("properties" in properties[name] and not _shortest(value, properties[name]["properties"]))
-    }  # fmt: skip
+    kept: Schema = {}
+    for name, value in default.items():
+        field = properties[name]
+        if "properties" in field and value is not None:
+            value = _shortest(value, field["properties"])  # noqa: PLW2901 - the same value, said shorter
+        elif value in (None, [], {}):
+            continue
+        if "default" not in field or value != field["default"]:
+            kept[name] = value
+    return kept
 
 
 def _require_bounds(node: Schema, path: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from roadstead.api.chatservice import ChatService, ChatServiceStatus
 from roadstead.api.fields import Model, ObjectMeta
 from roadstead.api.kinds import API_VERSION, BY_NAME
-from roadstead.api.problems import Problem, SpecError, problems_of, shown
+from roadstead.api.problems import Problem, SpecError, problems_of, shown, unknown_field
 from roadstead.api.region import Region, RegionStatus
 
 _Status = TypeVar("_Status", bound=BaseModel)
@@ -59,17 +59,59 @@ def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Region
     return result
 
 
+@overload
+def parse_change(kind: Literal["Region"], old: Mapping[str, Any], new: Mapping[str, Any]) -> Region: ...
+@overload
+def parse_change(kind: Literal["ChatService"], old: Mapping[str, Any], new: Mapping[str, Any]) -> ChatService: ...
+@overload
+def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Region | ChatService: ...
+
+
+def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Region | ChatService:
+    """Read a custom resource that replaces another, and check what an edit cannot do.
+
+    Args:
+        kind: ``Region`` or ``ChatService``.
+        old: The object as it is. When it cannot be read, it does not restrict the new one.
+        new: The object as it would be.
+
+    Returns:
+        The model of the new object.
+
+    Raises:
+        SpecError: The new object is wrong in itself, or the change is one that cannot be carried out.
+        KeyError: There is no such kind.
+    """
+    after = parse(kind, new)
+    try:
+        before = parse(kind, old)
+    except SpecError:
+        return after
+    if problems := [problem for rule in BY_NAME[kind].changes for problem in rule.problems(before, after)]:
+        raise SpecError(problems)
+    return after
+
+
 def dump(model: Model) -> dict[str, Any]:
     """A model as JSON has it, without fields that have no value; what :func:`parse` and an API server read."""
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+_TOP_LEVEL = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
+
+
 def _identity(kind: str, body: Mapping[str, Any]) -> list[Problem]:
-    return [
+    """What only a person's file can get wrong: an API server would not have taken the object for one of the kind."""
+    problems = [
         Problem(field, shown(body.get(field)), f"is {shown(body.get(field))}, not {expected}", f"write {expected}")
         for field, expected in (("apiVersion", API_VERSION), ("kind", kind))
         if body.get(field) != expected
     ]
+    problems += [unknown_field(shown(field), body[field]) for field in body if field not in _TOP_LEVEL]
+    metadata = body.get("metadata") or {}
+    if isinstance(metadata, Mapping) and not (metadata.get("name") or metadata.get("generateName")):
+        problems.append(Problem("metadata.name", "", "is missing", "write it, such as hello"))
+    return problems
 
 
 def _spec(model: type[Region] | type[ChatService], body: Mapping[str, Any], strict: bool) -> Any:

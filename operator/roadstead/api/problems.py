@@ -53,6 +53,18 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}... ({len(text)} characters)"
 
 
+_NO_SUCH_FIELD = (
+    "a field that does not exist",
+    "remove it, or correct its spelling (kubectl explain lists the fields)",
+)
+
+
+def unknown_field(field: str, value: object) -> Problem:
+    """The problem of a field that no schema has."""
+    message, cure = _NO_SUCH_FIELD
+    return Problem(field, shown(value), f"is {shown(value)}, {message}", cure)
+
+
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str) -> tuple[Problem, ...]:
     """Translate pydantic's errors.
 
@@ -64,7 +76,14 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str) -> 
     Returns:
         A problem for each error, in pydantic's order.
     """
-    return tuple(_translate(detail, model, prefix) for detail in error.errors(include_url=False))
+    return tuple(
+        _translate(detail, model, prefix) for detail in error.errors(include_url=False) if not _is_consequence(detail)
+    )
+
+
+def _is_consequence(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because pydantic does not count its faulty entries."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _translate(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> Problem:
@@ -139,10 +158,7 @@ def _words(detail: ErrorDetails, such_as: str) -> tuple[str, str]:
         case "tuple_type":
             return "not a list", f"write a list{such_as and ','}{such_as}"
         case "extra_forbidden":
-            return (
-                "a field that does not exist",
-                "remove it, or correct its spelling (kubectl explain lists the fields)",
-            )
+            return _NO_SUCH_FIELD
     return str(detail["msg"]).lower(), f"write a value{such_as}" if such_as else "correct it"
 
 

@@ -1,0 +1,222 @@
+"""Each transformation of the generator alone; that an API server takes the result is in tests/integration/api."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from roadstead.api.crd import UnsupportedSchemaError, add_rule, custom_resource_definition, structural
+from roadstead.api.duration import Between, Duration, parse_duration
+from roadstead.api.fields import MapList, SetList
+from roadstead.api.kinds import BY_NAME, KINDS, Kind
+from roadstead.api.quantity import IntOrPercent
+from roadstead.api.rules import Rule
+
+Text = Annotated[str, StringConstraints(max_length=10)]
+
+
+def schema_of(annotation: Any, default: Any = ..., **field: Any) -> dict[str, Any]:
+    """The schema of one field ``x`` of that type."""
+    model = type(
+        "M",
+        (BaseModel,),
+        {
+            "__annotations__": {"x": annotation},
+            "x": Field(default, description="d", **field),
+            "__module__": __name__,
+        },
+    )
+    schema: dict[str, Any] = structural(model, "spec")["properties"]["x"]
+    return schema
+
+
+class Colour(StrEnum):
+    RED = "Red"
+    BLUE = "Blue"
+
+
+class Inner(BaseModel):
+    """An inner object."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    a: Text = Field(default="A", description="a")
+    b: Text | None = Field(default=None, description="b")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "expected"),
+    [
+        pytest.param(Text | None, None, {"type": "string", "maxLength": 10}, id="X or null becomes X without default"),
+        pytest.param(Literal["a"], ..., {"type": "string", "enum": ["a"]}, id="const becomes enum"),
+        pytest.param(Colour, Colour.RED, {"type": "string", "enum": ["Red", "Blue"], "default": "Red"}, id="an enum"),
+        pytest.param(
+            Annotated[int, Field(gt=0, lt=9)],
+            ...,
+            {
+                "type": "integer",
+                "format": "int32",
+                "minimum": 0,
+                "exclusiveMinimum": True,
+                "maximum": 9,
+                "exclusiveMaximum": True,
+            },
+            id="exclusive bounds become flags",
+        ),
+        pytest.param(
+            Annotated[int, Field(ge=0, le=2**40)],
+            ...,
+            {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**40},
+            id="a large integer has 64 bits",
+        ),
+        pytest.param(
+            Annotated[int, Field(ge=0)] | Text,
+            ...,
+            {"x-kubernetes-int-or-string": True, "minimum": 0, "maxLength": 10},
+            id="int or str becomes int-or-string",
+        ),
+        pytest.param(
+            Annotated[tuple[Text, ...], Field(max_length=3), SetList()],
+            (),
+            {
+                "type": "array",
+                "maxItems": 3,
+                "items": {"type": "string", "maxLength": 10},
+                "x-kubernetes-list-type": "set",
+            },
+            id="uniqueItems becomes a set and an empty default goes",
+        ),
+    ],
+)
+def test_transformation(annotation: Any, default: Any, expected: dict[str, Any]) -> None:
+    assert schema_of(annotation, default) == expected | {"description": "d"}
+
+
+def test_a_decimal_becomes_text() -> None:
+    schema = schema_of(Decimal)
+    assert schema["type"] == "string"
+    assert "pattern" in schema
+    assert "anyOf" not in schema
+
+
+def test_a_reference_is_inlined_and_the_fields_own_description_wins() -> None:
+    schema = schema_of(Inner)
+    assert schema["description"] == "d"
+    assert list(schema["properties"]) == ["a", "b"]
+    assert "additionalProperties" not in schema
+
+
+def test_the_default_of_an_object_says_only_what_its_fields_do_not() -> None:
+    assert schema_of(Inner, Inner())["default"] == {}
+    assert schema_of(Inner, Inner(b="B"))["default"] == {"b": "B"}
+
+
+def test_a_nested_default_is_shortened_too() -> None:
+    class Outer(BaseModel):
+        inner: Inner = Field(default=Inner(), description="i")
+        other: Inner = Field(default=Inner(a="Z"), description="o")
+
+    assert schema_of(Outer, Outer())["default"] == {}
+    assert schema_of(Outer, Outer(inner=Inner(b="B")))["default"] == {"inner": {"b": "B"}}
+
+
+def test_a_duration_has_its_bounds_as_rules_and_its_default_in_our_own_form() -> None:
+    schema = schema_of(Annotated[Duration, Between("1s", "7d")], parse_duration("90s"))
+    assert schema["default"] == "1m30s"
+    assert [rule["rule"].split()[-2:] for rule in schema["x-kubernetes-validations"]] == [
+        [">=", "1000"],
+        ["<=", "604800000"],
+    ]
+    assert schema["x-kubernetes-validations"][0]["message"] == "spec.x is below 1s; write 1s or more"
+
+
+def test_zero_as_the_least_duration_needs_no_rule() -> None:
+    schema = schema_of(Annotated[Duration, Between("0s", "7d")])
+    assert len(schema["x-kubernetes-validations"]) == 1
+
+
+def test_the_keys_of_a_map_are_bounded_by_rules() -> None:
+    key = Annotated[str, StringConstraints(pattern=r"^\d$", max_length=5)]
+    schema = schema_of(Annotated[dict[key, Text], Field(max_length=2)], {})  # type: ignore[valid-type]
+    assert schema["additionalProperties"] == {"type": "string", "maxLength": 10}
+    assert [rule["rule"] for rule in schema["x-kubernetes-validations"]] == [
+        "self.all(k, size(k) <= 5)",
+        r"self.all(k, k.matches('^\\d$'))",
+    ]
+    assert "default" not in schema
+
+
+def test_a_map_list_has_its_key() -> None:
+    schema = schema_of(Annotated[tuple[Inner, ...], Field(max_length=3), MapList("a")])
+    assert schema["x-kubernetes-list-type"] == "map"
+    assert schema["x-kubernetes-list-map-keys"] == ["a"]
+
+
+class Loop(BaseModel):
+    """Contains itself."""
+
+    x: "Loop | None" = Field(default=None, description="d")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        pytest.param(str, "spec.x is text without a bound; give the field max_length=", id="unbounded text"),
+        pytest.param(int, "spec.x is an integer without bounds; give the field ge= and le=", id="unbounded integer"),
+        pytest.param(tuple[Text, ...], "spec.x is a list without a bound", id="unbounded list"),
+        pytest.param(dict[str, Text], "spec.x is a map without a bound", id="unbounded map"),
+        pytest.param(
+            Annotated[tuple[Text, ...], Field(max_length=1)], "spec.x has no list type", id="a list that nobody owns"
+        ),
+        pytest.param(bool, "spec.x is a boolean; write an enum", id="a boolean"),
+        pytest.param(Any, "spec.x has no type", id="anything"),
+        pytest.param(tuple[int, Text], "spec.x is a fixed tuple; write a model", id="a fixed tuple"),
+        pytest.param(Inner | Loop, "spec.x is a union; write a model with optional members", id="a union"),
+        pytest.param(Loop, "spec.x.x contains itself through Loop", id="a recursion"),
+    ],
+)
+def test_what_a_crd_cannot_say_is_an_error_with_a_cure(annotation: Any, message: str) -> None:
+    with pytest.raises(UnsupportedSchemaError) as caught:
+        schema_of(annotation)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_field_without_description_is_an_error() -> None:
+    class Silent(BaseModel):
+        x: IntOrPercent
+
+    with pytest.raises(UnsupportedSchemaError, match=r"spec\.x has no description"):
+        structural(Silent, "spec")
+
+
+def test_a_rule_for_a_field_that_is_not_there_is_an_error() -> None:
+    rule = Rule(name="n", at="spec.nowhere", field="f", says="s", cure="c", found=lambda _: (), cel="true")
+    with pytest.raises(UnsupportedSchemaError, match="has a rule and no schema"):
+        add_rule({"properties": {"spec": {"properties": {}}}}, rule)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_at_most_six_columns_without_wide(kind: Kind) -> None:
+    columns = custom_resource_definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert len([column for column in columns if column.get("priority", 0) == 0]) <= 6
+    assert columns[-1]["name"] == "Age"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_kind_is_found_with_kubectl_get_roadstead(kind: Kind) -> None:
+    definition = custom_resource_definition(kind)
+    assert definition["spec"]["names"]["categories"] == ["roadstead"]
+    assert definition["spec"]["names"]["shortNames"]
+    assert definition["spec"]["versions"][0]["subresources"] == {"status": {}}
+    assert BY_NAME[kind.kind] is kind
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_rule_that_cel_can_say_is_in_the_crd(kind: Kind) -> None:
+    text = str(custom_resource_definition(kind))
+    rules = [*kind.rules, *kind.changes]
+    for rule in rules:
+        if rule.cel is not None:
+            assert repr(rule.cel)[1:-1] in text, rule.name
+    assert len({rule.name for rule in rules}) == len(rules)
