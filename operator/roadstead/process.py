@@ -28,8 +28,8 @@ from roadstead.admission.facts import FactFinder
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.server import WebhookServer
 from roadstead.admission.tls import ServingTls
-from roadstead.chat.reconcile import CHAT_SERVICES, ChatReconciler, regions_of
-from roadstead.kernel import informer, objects
+from roadstead.chat.reconcile import ChatReconciler, regions_of
+from roadstead.kernel import informer, objects, templates
 from roadstead.kernel.client import ClusterClient, hub_configuration, member_configuration
 from roadstead.kernel.clock import SystemClock
 from roadstead.kernel.context import Context
@@ -42,12 +42,12 @@ from roadstead.kernel.health import HealthServer
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.metrics import Metrics
-from roadstead.kernel.objects import Key
+from roadstead.kernel.objects import CHAT_SERVICES, REGIONS, Key
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
 from roadstead.kernel.secrets import SecretVersions
 from roadstead.kernel.watch import STALE_AFTER, Watcher
-from roadstead.regions.reconcile import REGIONS, RegionReconciler
+from roadstead.regions.reconcile import RegionReconciler
 
 KINDS = (REGIONS, CHAT_SERVICES)
 RESYNC_INTERVAL = 3600.0
@@ -136,8 +136,7 @@ class Process:
         await self._start_kopf(configuration, plain, server, kopf_stop)
         self._spawn(self._lead(ctx, leadership, regions))
         await self._stopping.wait()
-        await self._shut_down(ctx, leadership, regions, health, kopf_stop)
-        await plain.close()
+        await self._shut_down(ctx, plain, leadership, regions, health, kopf_stop)
         return self._exit_code
 
     def _context(self, hub_client: ClusterClient, plain: ClusterClient, hub_id: str) -> Context:
@@ -157,10 +156,11 @@ class Process:
 
     async def _lead(self, ctx: Context, leadership: Leadership, regions: RegionReconciler) -> None:
         """Keep regions connected until this process leads, then work."""
-        chat = ChatReconciler(self._secrets.version)
+        chat = ChatReconciler(self._secrets.version, templates.load("chat"))
         standby = asyncio.create_task(Controller(ctx, {REGIONS.kind: regions.reconcile}, workers=4).run())
         await self._informed.wait()
         await _synced(ctx.hub)
+        await self._tls_secrets.synced.wait()
         await leadership.acquire()
         self._metrics.leader.labels(self._options.lease_name).set(1)
         standby.cancel()
@@ -256,7 +256,7 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._kopf = asyncio.create_task(kopf.run_tasks(tasks), name="kopf")
+        self._kopf = asyncio.create_task(kopf.run_tasks(tasks, ignored=asyncio.all_tasks()), name="kopf")
         self._kopf.add_done_callback(self._ended)
         self._spawn(self._wait_informed(client))
 
@@ -340,7 +340,7 @@ class Process:
             error = fatal or error
         log.critical("the process ends: %s", error, exc_info=None if isinstance(error, Fatal) else error)
         self._exit_code = 1
-        if isinstance(error, Fatal) or isinstance(error, BaseExceptionGroup):
+        if isinstance(error, Fatal | BaseExceptionGroup):
             os._exit(1)  # without the lease not one more write may leave
         self._stopping.set()
 
@@ -356,6 +356,7 @@ class Process:
     async def _shut_down(
         self,
         ctx: Context,
+        plain: ClusterClient,
         leadership: Leadership,
         regions: RegionReconciler,
         health: HealthServer,
@@ -371,13 +372,13 @@ class Process:
         for task in self._tasks:
             task.cancel()
         await leadership.release()
-        kopf_stop.set()
-        self._kopf.cancel()
-        await asyncio.wait({self._kopf}, timeout=GRACE)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await regions.close()
         await ctx.hub.stop()
+        await plain.close()
         await health.stop()
+        kopf_stop.set()  # last: kopf cancels every task that it does not know when it ends
+        await asyncio.wait({self._kopf}, timeout=GRACE)
 
 
 def _references(kind: str, body: Mapping[str, Any]) -> frozenset[str]:

@@ -78,7 +78,7 @@ class EventRecorder:
         body: dict[str, Any] = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{metadata['name'][:50]}.", "namespace": namespace},
+            "metadata": {"generateName": f"{metadata['name'][:50]}-", "namespace": namespace},
             "eventTime": self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "roadstead.dev/operator",
             "reportingInstance": self._instance,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +79,14 @@ class Member:
         return all(watcher.synced.is_set() for watcher in self.watchers)
 
     @property
-    def watch_error(self) -> str:
-        """What keeps a watch from being established; empty when all is well."""
-        return next((watcher.error for watcher in self.watchers if watcher.error), "")
+    def watch_forbidden(self) -> str:
+        """The API server's words when it does not let us watch a type; empty when all is well."""
+        return next((watcher.forbidden for watcher in self.watchers if watcher.forbidden), "")
+
+    @property
+    def served(self) -> frozenset[Gvr]:
+        """The optional types that the cluster serves, as their watches have found out."""
+        return frozenset(watcher.gvr for watcher in self.watchers if watcher.gvr in OPTIONAL_TYPES and watcher.served)
 
     def oldest_watch(self) -> float:
         """Seconds since the quietest watch heard from the server."""
@@ -97,11 +102,10 @@ class Member:
 
     def listed(self, gvr: Gvr, uids: set[str], resource_version: int) -> None:
         """See `roadstead.kernel.watch.Sink`."""
-        for owner in self.store.retain(gvr, uids, resource_version):
-            self._notify(owner)
+        self._notify(self.store.retain(gvr, uids, resource_version))
 
-    def _notify(self, owner: Key | None) -> None:
-        if owner is not None:
+    def _notify(self, owners: Iterable[Key]) -> None:
+        for owner in owners:
             self._enqueue(owner)
 
 
@@ -109,7 +113,8 @@ class Member:
 class Site:
     """A Region as other rooms see it: where it is, whether it may be used, and how to reach it.
 
-    ``member`` is None while there is no usable connection; ``message`` then says why, in words for the status of those
+    ``pending`` says that this process has not finished looking: whoever needs the site waits a moment instead of taking
+    it for unreachable. ``member`` is None while there is no usable connection; ``message`` then says why, in words for the status of those
     who would like to use it.
     """
 
@@ -120,6 +125,7 @@ class Site:
     cordoned: bool = False
     in_hub: bool = False
     reachable: bool = False
+    pending: bool = False
     message: str = ""
     member: Member | None = field(default=None, hash=False, compare=False)
 
@@ -139,9 +145,6 @@ class Fleet:
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
         self._sites: dict[str, Site] = {}
-        self.members: dict[str, Member] = {}
-        self.complete = False
-        """Whether every Region that exists has been looked at once; before, an unknown region may only be late."""
 
     def site(self, region: str) -> Site | None:
         """The site of that name; None when there is no such Region."""

@@ -133,8 +133,7 @@ async def resync(
             version = 0
             async for items, listed in pages(gvr):
                 version = int(listed or 0)
-                for item in items:
-                    metadata = item["metadata"]
+                for metadata in (item["metadata"] for item in items):
                     alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))
                 await asyncio.sleep(0)
             for key in resources.retain(gvr.kind, alive, version):

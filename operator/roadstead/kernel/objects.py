@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from roadstead.api.kinds import CHAT_SERVICE, REGION, Kind
+
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "roadstead"
 HUB_LABEL = "roadstead.dev/hub"
@@ -81,6 +83,14 @@ class Child:
     def __str__(self) -> str:
         return f"{self.gvr.kind} {self.namespace}/{self.name}"
 
+
+def gvr_of(kind: Kind) -> Gvr:
+    """The resource type of one of our own kinds."""
+    return Gvr(kind.group, kind.version, kind.plural, kind.kind, namespaced=kind.namespaced)
+
+
+REGIONS = gvr_of(REGION)
+CHAT_SERVICES = gvr_of(CHAT_SERVICE)
 
 NAMESPACES = Gvr("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES = Gvr("", "v1", "nodes", "Node", namespaced=False)

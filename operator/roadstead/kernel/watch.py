@@ -74,6 +74,7 @@ class Watcher:
         self.gvr = gvr
         self.synced = asyncio.Event()
         self.error: str = ""
+        self.forbidden: str = ""
         self._client = client
         self._sink = sink
         self._clock = clock
@@ -93,6 +94,11 @@ class Watcher:
         return 0.0 if self._absent else self._clock.monotonic() - self._last_seen
 
     @property
+    def served(self) -> bool:
+        """Whether the cluster serves the type."""
+        return self.synced.is_set() and not self._absent
+
+    @property
     def fresh(self) -> bool:
         """Whether the collection was listed completely and the watch is alive."""
         return self.synced.is_set() and self.age() < STALE_AFTER
@@ -104,7 +110,7 @@ class Watcher:
             try:
                 await self._cycle()
                 failures = 0
-                self.error = ""
+                self.error = self.forbidden = ""
             except Gone:
                 self._version = ""
             except NotFound as error:
@@ -115,6 +121,7 @@ class Watcher:
                 failures += 1
                 self.error = str(error)
                 if isinstance(error, Forbidden):
+                    self.forbidden = str(error)
                     log.warning("cannot watch %s in %s: %s", self.gvr, self._client.name, error)
                 await self._clock.sleep(min(30.0, backoff(failures, self._jitter())))
 
@@ -133,7 +140,7 @@ class Watcher:
             timeout_seconds=timeout,
         ):
             self._last_seen = self._clock.monotonic()
-            self.error = ""
+            self.error = self.forbidden = ""
             metadata = event.object["metadata"]
             if event.type == "DELETED":
                 self._sink.gone(self.gvr, event.object)

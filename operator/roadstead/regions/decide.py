@@ -27,10 +27,10 @@ class Observation:
         failures: failed probes in a row, this one included.
         failure: why the last one failed, in words.
         unauthorised: the credentials were not accepted.
-        cluster_id: uid of the cluster's kube-system; empty when it was not read yet.
+        cluster_id: uid of the cluster's kube-system; empty while this process has had no answer from it.
         known_cluster_id: the one that the status remembers.
         synced: every type of child has been listed.
-        watch_error: what keeps a watch from being established.
+        watch_forbidden: the API server's words when it does not let us watch our own objects.
     """
 
     access: Access = Access.READY
@@ -41,7 +41,7 @@ class Observation:
     cluster_id: str = ""
     known_cluster_id: str = ""
     synced: bool = True
-    watch_error: str = ""
+    watch_forbidden: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +90,22 @@ def credentials_are_not_accepted(seen: Observation, _threshold: int) -> Finding 
 
 
 def does_not_answer(seen: Observation, threshold: int) -> Finding | None:
-    """So many probes in a row have failed that the region counts as unreachable."""
-    if seen.failures < threshold:
+    """So many probes in a row have failed that the region counts as unreachable.
+
+    One that has never answered this process has no good name to lose: the first failure counts.
+    """
+    if seen.failures == 0 or (seen.failures < threshold and seen.cluster_id):
         return None
+    if seen.failures == 1:
+        return Finding(Reason.UNREACHABLE, seen.failure)
     return Finding(Reason.UNREACHABLE, f"{seen.failures} probes in a row failed: {seen.failure}")
 
 
 def watch_is_refused(seen: Observation, _threshold: int) -> Finding | None:
     """The API server answers, but does not let us see our own objects."""
-    if seen.synced or not seen.watch_error:
+    if seen.synced or not seen.watch_forbidden:
         return None
-    message = f"{seen.watch_error}; install the chart's member profile in the region's cluster"
+    message = f"{seen.watch_forbidden}; install the chart's member profile in the region's cluster"
     return Finding(Reason.UNAUTHORIZED, message, lasting=True)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from roadstead.api.kinds import REGION
+from roadstead.api.conditions import Reason
 from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionCapacity, Scheduling
@@ -21,12 +21,11 @@ from roadstead.kernel.errors import RoadsteadError, Unauthorised, UntrustedKubec
 from roadstead.kernel.fleet import HUB_MEMBER, Member, Site
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
-from roadstead.kernel.objects import Gvr, Key
+from roadstead.kernel.objects import REGIONS, Key
 from roadstead.regions import capacity
 from roadstead.regions.decide import Access, Observation, find
 from roadstead.regions.status import derive, stalled
 
-REGIONS = Gvr(REGION.group, REGION.version, REGION.plural, REGION.kind, namespaced=False)
 SURVEY_INTERVAL = 60.0
 """Seconds between two looks at a region's nodes and at the services that name it."""
 
@@ -180,7 +179,7 @@ class RegionReconciler:
             cluster_id=connection.cluster_id,
             known_cluster_id=region.status.cluster_id,
             synced=synced,
-            watch_error=member.watch_error,
+            watch_forbidden=member.watch_forbidden,
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
@@ -211,6 +210,7 @@ class RegionReconciler:
                 cordoned=region.spec.scheduling is Scheduling.CORDONED,
                 in_hub=in_cluster is not None,
                 reachable=finding is None,
+                pending=finding is not None and finding.reason is Reason.NOT_PROBED,
                 message="" if finding is None else finding.message,
                 member=connection.member,
             )

@@ -1,0 +1,117 @@
+"""Leaving: a service that is being deleted, a region that it no longer names, and what a lost owner left behind.
+
+Nothing is forgotten because a region cannot be reached: the finalizer stays until every region where the service may
+have children has said that there are none, unless the Region was deleted or a person abandoned it by annotation. What
+stays behind then is found by its labels when the region returns, and swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from roadstead.kernel import objects
+from roadstead.kernel.apply import Applier
+from roadstead.kernel.context import Context
+from roadstead.kernel.errors import RoadsteadError
+from roadstead.kernel.fleet import Member, Site
+from roadstead.kernel.objects import Key
+from roadstead.kernel.ownership import Owner
+from roadstead.kernel.store import Record
+
+ABANDON_ANNOTATION = "roadstead.dev/abandon"
+"""On a service that is being deleted: names of regions, with commas between, that are not waited for; ``*`` for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What keeps a region from being left. ``message`` says what and, where a person can do something, the cure."""
+
+    region: str
+    message: str
+
+
+def members(ctx: Context) -> Iterable[Member]:
+    """Every connected cluster, each once."""
+    seen = {id(ctx.hub): ctx.hub}
+    for site in ctx.fleet.sites():
+        if site.member is not None:
+            seen.setdefault(id(site.member), site.member)
+    return seen.values()
+
+
+def abandoned(body: Mapping[str, Any]) -> frozenset[str]:
+    """Regions that a person has told us not to wait for."""
+    value = (body["metadata"].get("annotations") or {}).get(ABANDON_ANNOTATION, "")
+    return frozenset(part.strip() for part in value.split(",") if part.strip())
+
+
+def remaining(site: Site, key: Key) -> list[Record]:
+    """The service's children in a region's cluster, as far as is known."""
+    if site.member is None:
+        return []
+    return [r for r in site.member.store.children(key, site.name) if r.gvr not in objects.HUB_ONLY_TYPES]
+
+
+async def leave(region: str, owner: Owner, ctx: Context, *, give_up: bool = False) -> Remainder | None:
+    """Delete the service's children in one region.
+
+    Args:
+        region: the region's name.
+        owner: the service.
+        ctx: everything else.
+        give_up: a person abandoned the region: do what can be done and do not wait.
+
+    Returns:
+        What is left to wait for; None when nothing of the service is left there, or nobody waits for it.
+    """
+    site = ctx.fleet.site(region)
+    if site is None:
+        return None  # the Region was deleted: that is how its children are given up
+    if not site.usable or site.member is None:
+        if give_up:
+            return None
+        why = site.message or "not everything there has been read yet"
+        return Remainder(
+            region,
+            f"region {region} cannot be cleaned up: {why}; bring it back, delete the Region, or annotate the service "
+            f"with {ABANDON_ANNOTATION}={region}",
+        )
+    outcome = await Applier(site.member.client, site.member.store, owner, region).delete(remaining(site, owner.key))
+    if give_up:
+        return None
+    if outcome.failed is not None:
+        return Remainder(region, f"region {region}: {outcome.failed}")
+    if outcome.refused:
+        problem = outcome.refused[0]
+        return Remainder(region, f"region {region} refuses to delete {problem.child}: {problem.message}")
+    if outcome.waiting:
+        return Remainder(
+            region, f"region {region}: {outcome.waiting[0]} is still being deleted (look at its finalizers)"
+        )
+    return None
+
+
+async def sweep(key: Key, ctx: Context) -> str:
+    """The service does not exist: delete what it left behind in every connected cluster.
+
+    Its absence is proven by a live read first, since a cache may be behind. Returns what could not be done, in words.
+    """
+    left = [(member, records) for member in members(ctx) if (records := member.store.children(key))]
+    if not left:
+        return ""
+    if await ctx.hub.client.find(objects.CHAT_SERVICES, key.namespace, key.name, metadata_only=True) is not None:
+        return "exists after all; waiting for the informer"
+    problems = []
+    for member, records in left:
+        owner = Owner(ctx.hub_id, key, uid="")
+        try:
+            outcome = await Applier(member.client, member.store, owner, "").delete(records)
+        except RoadsteadError as error:
+            problems.append(str(error))
+            continue
+        if outcome.failed is not None:
+            problems.append(str(outcome.failed))
+        problems += [problem.message for problem in outcome.refused]
+    return "; ".join(problems)
