@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from localkube import binaries, capabilities, docker, egress, kind_ready, nodeimage, progress, runs
+from localkube import binaries, capabilities, docker, egress, kind_ready, kindnet, nodeimage, progress, runs
 from localkube.docker import Docker
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?")
@@ -195,6 +195,8 @@ def start(
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"cluster name {name!r} is no DNS label of at most 23 characters; use for example 'hkg'")
+    if len(worker_labels) > workers:
+        raise ValueError(f"worker_labels has {len(worker_labels)} entries for {workers} workers; give at most one each")
     return session().start(name, workers=workers, network=network or "net", worker_labels=worker_labels)
 
 
@@ -369,8 +371,17 @@ class Session:
             bridges = [*self._bridges.values(), bridge]
             egress.refuse(self.docker, self.run.id, bridges, image=self.image)
             labels = [f"--label=dev.roadstead.run={self.run.id}", f"--label=dev.roadstead.state={runs.state_root()}"]
-            option = f"com.docker.network.bridge.name={bridge}"
-            self.docker.run("network", "create", "--driver=bridge", f"--opt={option}", *labels, full)
+            option = f"--opt=com.docker.network.bridge.name={bridge}"
+            # a subnet named by us: only then docker gives a node the address again that it had
+            for subnet in kindnet.candidates(kindnet.routed()):
+                try:
+                    self.docker.run("network", "create", "--driver=bridge", f"--subnet={subnet}", option, *labels, full)
+                    break
+                except docker.DockerError as error:
+                    if "overlaps" not in str(error):
+                        raise
+            else:
+                raise KindError("no subnet of 172.16.0.0/12 is free for a docker network; remove unused networks")
             self._bridges[full] = bridge
         return full
 
@@ -429,7 +440,7 @@ def cluster_config(workers: int, worker_labels: Sequence[Mapping[str, str]], lac
         worker_labels: Labels of the first, second, ... of them.
         lacking: Capabilities that this machine does not have.
     """
-    labels = [*worker_labels, *({} for _ in range(workers - len(worker_labels)))]
+    labels: list[Mapping[str, str]] = [*worker_labels, *({} for _ in range(workers - len(worker_labels)))]
     config: dict[str, Any] = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
@@ -438,7 +449,7 @@ def cluster_config(workers: int, worker_labels: Sequence[Mapping[str, str]], lac
         "kubeadmConfigPatches": ["kind: KubeletConfiguration\nfailCgroupV1: false\n"],
         "nodes": [
             {"role": "control-plane"},
-            *({"role": "worker", **({"labels": dict(given)} if given else {})} for given in labels[:workers]),
+            *({"role": "worker", **({"labels": dict(given)} if given else {})} for given in labels),
         ],
     }
     if "CAP_SYS_RESOURCE" in lacking:  # without it nobody may lower an OOM score
