@@ -21,24 +21,32 @@ class Turn:
     warning: bool
 
 
-_GOOD = {"Ready": "True", "Stalled": "False", "Placed": "True", "RolledOut": "True", "Connected": "True"}
-"""Conditions that are worth an event, and the status that is good news."""
+_NEWS = ("Ready", "Placed", "RolledOut", "Conflict", "Deleting", "Connected")
+"""Conditions whose turns are told; Reconciling and Stalled say the same as Ready in another way."""
 
 
 def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]:
-    """The conditions that turned between two statuses; a condition that was never there and is good is no news."""
+    """The conditions that turned between two statuses, each reason told once.
+
+    A turn is a warning only when nothing gets further by itself (``Stalled``) or the condition is itself bad news: work
+    that goes on as it should is not.
+    """
     old = {condition["type"]: condition for condition in before.get("conditions") or ()}
-    for condition in after.get("conditions") or ():
-        good = _GOOD.get(condition["type"])
-        if good is None or condition["status"] == "Unknown":
+    new = {condition["type"]: condition for condition in after.get("conditions") or ()}
+    stalled = new.get("Stalled", {}).get("status") == "True"
+    told = set()
+    for name in _NEWS:
+        condition, was = new.get(name), old.get(name)
+        if condition is None or condition["reason"] in told:
             continue
-        was = old.get(condition["type"])
         if was is not None and (was["status"], was["reason"]) == (condition["status"], condition["reason"]):
             continue
-        is_good = condition["status"] == good
-        if is_good and (was is None or was["status"] == good) and condition["type"] != "Ready":
-            continue
-        yield Turn(condition["reason"], condition["message"] or condition["type"], warning=not is_good)
+        if was is None and condition["status"] == "True" and name in ("Placed", "Connected"):
+            continue  # as it should be from the start
+        told.add(condition["reason"])
+        bad = name == "Conflict" or (name == "Connected" and condition["status"] == "False")
+        waits = name != "Deleting" and condition["status"] == "False" and stalled
+        yield Turn(condition["reason"], condition["message"] or name, warning=bad or waits)
 
 
 async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
