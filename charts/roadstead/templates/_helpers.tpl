@@ -85,7 +85,7 @@ The argument is the list of verbs, so that a member can be given reading everywh
 {{- define "roadstead.observeRules" -}}
 - apiGroups: [""]
   resources: [nodes]
-  verbs: [get, list, watch]
+  verbs: [list]
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]

@@ -40,7 +40,7 @@ READ_INTERVAL = 15.0
 """Seconds between two reads of the Secret by each replica; far below `Lifetimes.overlap`."""
 FIRST_READ_INTERVAL = 0.5
 """Seconds between two reads until there is something to serve."""
-TEND_INTERVAL = 60.0
+TEND_INTERVAL = 15.0
 """Longest time in seconds between two looks of the leader: how soon a deleted Secret or a lost caBundle is mended."""
 RETRY_INTERVAL = 2.0
 """Seconds to the next look after a failure."""

@@ -58,7 +58,7 @@ async def settle(keeper: CertificateKeeper) -> float:
 async def test_the_first_look_makes_everything_and_the_second_publishes_it() -> None:
     hub, clock = hub_with_webhooks(), HandClock()
     keeper = keeper_of(hub, clock)
-    assert await settle(keeper) == 60.0
+    assert await settle(keeper) == 15.0
     assert hub.writes == ["create", "apply"]
     assert bundles(hub) == [stored(hub, "ca.crt")] * 2
 
@@ -194,7 +194,7 @@ async def test_failures_are_logged_and_tried_again(caplog: pytest.LogCaptureFixt
 
     hub.find = fail_first  # type: ignore[method-assign, assignment]
     with caplog.at_level(logging.WARNING):
-        await run_until(keeper.run(), clock, lambda: 60.0 in clock.slept)
+        await run_until(keeper.run(), clock, lambda: 15.0 in clock.slept)
     assert clock.slept[:2] == [2.0, 0.1]
     assert "hub does not answer" in caplog.text
     assert bundles(hub) == [stored(hub, "ca.crt")] * 2
