@@ -207,7 +207,7 @@ class Applier:
             raise Conflict(f"{child} is gone") from None
         if drifted:
             self._tally.drifted.append((str(child), other_managers(answer["metadata"], OUR_MANAGERS)))
-        self._store.upsert(child.gvr, answer, expected=True)
+        self._store.upsert(child.gvr, answer, expected=True, moved=True)
         self._tally.updated += 1
 
     async def _inspect(self, child: Child, body_hash: bytes) -> None:

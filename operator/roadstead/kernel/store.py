@@ -12,7 +12,7 @@ from binascii import unhexlify
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,6 +24,9 @@ _HEAD = struct.Struct("<BB16sQ8s8s8sBBH")
 _TERMINATING = 1
 NOTHING = bytes(8)
 """A digest that no child has: "not known"."""
+BURIED = 4096
+"""How many deletions are remembered; a write is answered long before so many others have gone."""
+_FOR_EVER = 2**63 - 1
 
 _INDEX = {gvr: position for position, gvr in enumerate(CHILD_TYPES)}
 
@@ -129,6 +132,8 @@ class ChildStore:
     def __init__(self, hub: str) -> None:
         self._hub = hub
         self._blobs: dict[Key, bytes] = {}
+        self._buried: dict[str, int] = {}
+        self._listed: dict[Gvr, int] = {}
 
     def __len__(self) -> int:
         return len(self._blobs)
@@ -143,42 +148,46 @@ class ChildStore:
         records.sort(key=lambda record: (_INDEX[record.gvr], record.name))
         return records
 
-    def upsert(self, gvr: Gvr, body: Mapping[str, Any], *, expected: bool = False, moved: bool = False) -> Key | None:
+    def upsert(self, gvr: Gvr, body: Mapping[str, Any], *, expected: bool = False, moved: bool = False) -> list[Key]:
         """Take in an object from a list, a watch or an answer to our own write.
 
         Args:
             gvr: its type.
-            body: the object; older than what we know is ignored (an event may come after the answer to a write).
+            body: the object; older than what we know is ignored (an event may come after the answer to a write, and an
+                answer after the event of the deletion that followed it).
             expected: the object is how our own write left it.
-            moved: it was there before under another state (a MODIFIED event): if its owner does not know it, somebody
-                changed the labels that say whose it is, and the former owner must forget it.
+            moved: it was there before under another state (a MODIFIED event, an update's answer): if its owner does not
+                know it, somebody changed the labels that say whose it is, and the former owner must forget it.
 
         Returns:
-            The owner to reconcile, or None when nothing of interest changed.
+            The owners to reconcile: none when nothing of interest changed, two when it went from one to another.
         """
-        owner = owner_of(body["metadata"], self._hub)
-        if owner is None:
-            return None
+        metadata = body["metadata"]
+        owner = owner_of(metadata, self._hub)
+        version = int(metadata["resourceVersion"])
+        if owner is None:  # it still has the two labels that the watch selects by, but none that say whose it is
+            return self._forget_elsewhere(gvr, metadata["uid"], None, version)
         new = to_record(gvr, body)
-        records = list(_unpack(self._blobs.get(owner, b"")))
-        position = next((i for i, old in enumerate(records) if old.gvr == gvr and old.name == new.name), None)
-        if position is None:
-            if moved:
-                self._forget_elsewhere(gvr, new.uid, owner)
-            records.append(replace(new, expected=new.fields) if expected else new)
-        else:
-            old = records[position]
-            if old.resource_version > new.resource_version and old.uid == new.uid:
-                return None
-            same_object = old.uid == new.uid
-            new = replace(new, expected=new.fields if expected else old.expected if same_object else NOTHING)
-            if new == replace(old, resource_version=new.resource_version):
-                records[position] = new
-                self._blobs[owner] = _pack(records)
-                return None
-            records[position] = new
-        self._blobs[owner] = _pack(records)
-        return owner
+        blob = self._blobs.get(owner, b"")
+        place = _find(blob, _INDEX[gvr], new.name.encode())
+        former: list[Key] = []
+        if place is None:
+            if self._buried.get(new.uid, -1) >= version or (expected and version <= self._listed.get(gvr, -1)):
+                return []
+            if moved and (known := self._elsewhere(gvr, new.uid, owner)) is not None:
+                if known[1] > version:
+                    return []
+                self._drop(known[0], gvr, new.uid, version)
+                former = [known[0]]
+            self._blobs[owner] = blob + _pack([replace(new, expected=new.fields) if expected else new])
+            return [owner, *former]
+        old = next(_unpack(blob[place.start : place.end]))
+        if old.resource_version > version:
+            return []
+        same_object = old.uid == new.uid
+        new = replace(new, expected=new.fields if expected else old.expected if same_object else NOTHING)
+        self._blobs[owner] = blob[: place.start] + _pack([new]) + blob[place.end :]
+        return [] if new == replace(old, resource_version=version) else [owner]
 
     def confirm(self, owner: Key, records: Iterable[Record]) -> None:
         """These records are how they should be: what they own now is what is expected from here on."""
@@ -192,50 +201,115 @@ class ChildStore:
         if changed:
             self._blobs[owner] = _pack(changed)
 
-    def remove(self, gvr: Gvr, body: Mapping[str, Any]) -> Key | None:
-        """The object is gone (or lost the labels that made it ours); returns the owner to reconcile."""
+    def remove(self, gvr: Gvr, body: Mapping[str, Any]) -> list[Key]:
+        """The object is gone (or lost the labels that made it ours); returns the owners to reconcile."""
         metadata = body["metadata"]
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        self._bury(uid, version)
         owner = owner_of(metadata, self._hub)
-        if owner is not None and self._drop(owner, gvr, metadata["uid"]):
-            return owner
-        return self._forget_elsewhere(gvr, metadata["uid"], owner)
+        if owner is not None and self._drop(owner, gvr, uid, version):
+            return [owner]
+        return self._forget_elsewhere(gvr, uid, owner, version)
 
     def forget(self, owner: Key, gvr: Gvr, uid: str) -> None:
         """We deleted this object ourselves and the server says that it is gone."""
-        self._drop(owner, gvr, uid)
+        self._bury(uid, _FOR_EVER)
+        self._drop(owner, gvr, uid, _FOR_EVER)
 
     def retain(self, gvr: Gvr, uids: set[str], up_to: int) -> list[Key]:
-        """After a complete list at resourceVersion ``up_to``: drop what was not in it; returns the owners."""
-        touched = []
-        for owner, blob in list(self._blobs.items()):
-            records = list(_unpack(blob))
-            kept = [r for r in records if r.gvr != gvr or r.uid in uids or r.resource_version > up_to]
-            if len(kept) != len(records):
-                self._set(owner, kept)
-                touched.append(owner)
-        return touched
+        """After a complete list at resourceVersion ``up_to``: drop what was not in it; returns the owners.
 
-    def _drop(self, owner: Key, gvr: Gvr, uid: str) -> bool:
-        records = list(_unpack(self._blobs.get(owner, b"")))
-        kept = [record for record in records if record.gvr != gvr or record.uid != uid]
-        if len(kept) == len(records):
-            return False
-        self._set(owner, kept)
-        return True
+        What was in it under another owner than we knew was taken in under its new one; the former must forget it.
+        """
+        self._listed[gvr] = up_to
+        index = _INDEX[gvr]
+        alive = {_uid_bytes(uid) for uid in uids}
+        holders: dict[bytes, tuple[int, Key]] = {}
+        touched: dict[Key, None] = {}
+        for owner, blob in list(self._blobs.items()):  # by the heads alone: this runs over everything, in one go
+            for place in _places(blob):
+                if place.type != index:
+                    continue
+                if place.uid not in alive and place.version <= up_to:
+                    loser = (place.version, owner)
+                    self._bury(_uid_text(place.uid), up_to)
+                else:
+                    this = (place.version, owner)
+                    loser, holders[place.uid] = sorted((this, holders.get(place.uid, (-1, owner))))
+                if loser[0] >= 0 and self._drop(loser[1], gvr, _uid_text(place.uid), loser[0]):
+                    touched[loser[1]] = None
+        return list(touched)
 
-    def _forget_elsewhere(self, gvr: Gvr, uid: str, but: Key | None) -> Key | None:
-        """Rare: labels were edited by hand, so only the uid tells which owner knew the object."""
-        needle = unhexlify(uid.replace("-", ""))
+    def _bury(self, uid: str, version: int) -> None:
+        """Remember that this object was gone at this version, so that a late answer to a write does not raise it."""
+        self._buried.pop(uid, None)
+        self._buried[uid] = version
+        while len(self._buried) > BURIED:
+            del self._buried[next(iter(self._buried))]
+
+    def _drop(self, owner: Key, gvr: Gvr, uid: str, version: int) -> bool:
+        blob, index, wanted = self._blobs.get(owner, b""), _INDEX[gvr], _uid_bytes(uid)
+        for place in _places(blob):
+            if place.type == index and place.uid == wanted and place.version <= version:
+                rest = blob[: place.start] + blob[place.end :]
+                if rest:
+                    self._blobs[owner] = rest
+                else:
+                    del self._blobs[owner]
+                return True
+        return False
+
+    def _elsewhere(self, gvr: Gvr, uid: str, but: Key | None) -> tuple[Key, int] | None:
+        """Which other owner knows the object, and at which version: labels that were edited by hand do not tell."""
+        wanted, index = _uid_bytes(uid), _INDEX[gvr]
         for owner, blob in self._blobs.items():
-            if owner != but and needle in blob and self._drop(owner, gvr, uid):
-                return owner
+            if owner != but and wanted in blob:
+                for place in _places(blob):
+                    if place.uid == wanted and place.type == index:
+                        return owner, place.version
         return None
 
-    def _set(self, owner: Key, records: list[Record]) -> None:
-        if records:
-            self._blobs[owner] = _pack(records)
-        else:
-            self._blobs.pop(owner, None)
+    def _forget_elsewhere(self, gvr: Gvr, uid: str, but: Key | None, version: int) -> list[Key]:
+        known = self._elsewhere(gvr, uid, but)
+        return [known[0]] if known is not None and self._drop(known[0], gvr, uid, version) else []
+
+
+class _Place(NamedTuple):
+    """Where a record is in a blob, and what its head says."""
+
+    start: int
+    end: int
+    type: int
+    uid: bytes
+    version: int
+    name: int
+    """Length of the name, which follows the head."""
+
+
+def _places(blob: bytes) -> Iterator[_Place]:
+    start = 0
+    while start < len(blob):
+        index, _, uid, version, _, _, _, name, region, workload = _HEAD.unpack_from(blob, start)
+        end = start + _HEAD.size + name + region + workload
+        yield _Place(start, end, index, uid, version, name)
+        start = end
+
+
+def _find(blob: bytes, index: int, name: bytes) -> _Place | None:
+    for place in _places(blob):
+        text = place.start + _HEAD.size
+        if place.type == index and blob[text : text + place.name] == name:
+            return place
+    return None
+
+
+def _uid_bytes(uid: str) -> bytes:
+    return unhexlify(uid.replace("-", ""))
+
+
+def _uid_text(uid: bytes) -> str:
+    text = uid.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _pack(records: Iterable[Record]) -> bytes:
@@ -247,7 +321,7 @@ def _pack(records: Iterable[Record]) -> bytes:
             _HEAD.pack(
                 _INDEX[record.gvr],
                 _TERMINATING if record.terminating else 0,
-                unhexlify(record.uid.replace("-", "")),
+                _uid_bytes(record.uid),
                 record.resource_version,
                 record.body_hash,
                 record.fields,
@@ -272,12 +346,11 @@ def _unpack(blob: bytes) -> Iterator[Record]:
         at += regions
         workload = _unpack_workload(blob[at : at + workloads]) if workloads else None
         at += workloads
-        text = uid.hex()
         yield Record(
             gvr=CHILD_TYPES[index],
             name=name,
             region=region,
-            uid=f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}",
+            uid=_uid_text(uid),
             resource_version=version,
             body_hash=body_hash,
             fields=fields,
