@@ -9,12 +9,12 @@ from localkube import debian
     ("sources", "expected"),
     [
         pytest.param(
-            "deb https://packages.example.com/apt stable main\ndeb [arch=amd64] http://mirror.example.org/debian/ sid main\n",
+            "deb https://apt.example.com/apt x main\ndeb [arch=amd64] http://mirror.example.org/debian/ sid main\n",
             "http://mirror.example.org/debian",
             id="one line per source, another archive first",
         ),
         pytest.param(
-            "Types: deb\n# http://snapshot.debian.org/debian/2025/debian\nURIs: http://deb.debian.org/debian\nSuites: sid\n",
+            "Types: deb\n# http://snapshot.example.org/debian\nURIs: http://deb.debian.org/debian\nSuites: sid\n",
             "http://deb.debian.org/debian",
             id="deb822, with a comment that must not win",
         ),
