@@ -41,11 +41,14 @@ def parse_duration(text: str) -> timedelta:
         The sum of the parts.
 
     Raises:
-        ValueError: The text is not a duration, or longer than 32 characters.
+        ValueError: The text is not a duration, is longer than 32 characters, or more than a timedelta can hold.
     """
     if len(text) > MAX_LENGTH or not _WHOLE.match(text) or text.endswith("\n"):
         raise ValueError(f"{text[:64]!r} is not a duration; write numbers with ms, s, m, h, d, w or y, such as 1h30m")
-    return timedelta(milliseconds=sum(int(n) * MILLISECONDS[unit] for n, unit in _PART.findall(text)))
+    try:
+        return timedelta(milliseconds=sum(int(n) * MILLISECONDS[unit] for n, unit in _PART.findall(text)))
+    except OverflowError:
+        raise ValueError(f"{text[:64]!r} is longer than 2.7 million years; write less") from None
 
 
 def format_duration(value: timedelta) -> str:

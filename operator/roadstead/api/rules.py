@@ -12,6 +12,8 @@ from typing import Any
 from roadstead.api.problems import Problem, shown
 
 Values = Mapping[str, object]
+_CHILD = re.compile(r"\w+(\.\w+)*")
+_INDEX = re.compile(r"\[\{\w+\}\]")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -122,4 +124,8 @@ def _validation(rule: Rule | ChangeRule) -> dict[str, str]:
             if part
         ]
         entry["messageExpression"] = " + ".join(parts)
+    # Where the server says "Invalid value": the field itself, not the object that holds the rule.
+    below = _INDEX.sub("[]", rule.field).removeprefix(f"{rule.at}.")
+    if rule.at and _CHILD.fullmatch(below) and not below.startswith("spec."):
+        entry["fieldPath"] = f".{below}"
     return entry

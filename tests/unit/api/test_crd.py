@@ -12,7 +12,7 @@ from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import MapList, SetList
 from roadstead.api.kinds import BY_NAME, KINDS, Kind
 from roadstead.api.quantity import IntOrPercent
-from roadstead.api.rules import Rule
+from roadstead.api.rules import ChangeRule, Rule
 
 Text = Annotated[str, StringConstraints(max_length=10)]
 
@@ -138,7 +138,7 @@ def test_zero_as_the_least_duration_needs_no_rule() -> None:
 
 def test_the_keys_of_a_map_are_bounded_by_rules() -> None:
     key = Annotated[str, StringConstraints(pattern=r"^\d$", max_length=5)]
-    schema = schema_of(Annotated[dict[key, Text], Field(max_length=2)], {})  # type: ignore[valid-type]
+    schema = schema_of(Annotated[dict[key, Text], Field(max_length=2)], {})
     assert schema["additionalProperties"] == {"type": "string", "maxLength": 10}
     assert [rule["rule"] for rule in schema["x-kubernetes-validations"]] == [
         "self.all(k, size(k) <= 5)",
@@ -215,7 +215,7 @@ def test_every_kind_is_found_with_kubectl_get_roadstead(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_every_rule_that_cel_can_say_is_in_the_crd(kind: Kind) -> None:
     text = str(custom_resource_definition(kind))
-    rules = [*kind.rules, *kind.changes]
+    rules: list[Rule | ChangeRule] = [*kind.rules, *kind.changes]
     for rule in rules:
         if rule.cel is not None:
             assert repr(rule.cel)[1:-1] in text, rule.name

@@ -16,15 +16,15 @@ from roadstead.api.duration import format_duration, parse_duration
         pytest.param("1d", 86400, id="a day is 24 hours"),
         pytest.param("2w", 14 * 86400, id="a week is 7 days"),
         pytest.param("7y", 7 * 365 * 86400, id="a year is 365 days"),
-        pytest.param("9999999y9999999y9999999ms", None, id="more than Python can hold is refused, not wrapped"),
     ],
 )
-def test_reads(text: str, seconds: float | None) -> None:
-    if seconds is None:
-        with pytest.raises((ValueError, OverflowError)):
-            parse_duration(text)
-    else:
-        assert parse_duration(text) == timedelta(seconds=seconds)
+def test_reads(text: str, seconds: float) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+def test_more_than_python_can_hold_is_refused_and_not_wrapped() -> None:
+    with pytest.raises(ValueError, match=r"longer than 2\.7 million years"):
+        parse_duration("9999999y")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_reads(text: str, seconds: float | None) -> None:
         pytest.param("PT5M", id="ISO 8601"),
         pytest.param("12345678s", id="eight digits"),
         pytest.param("1s" * 17, id="longer than the API server's bound"),
-        pytest.param("١s", id="digits of another script"),
+        pytest.param("\u0661s", id="digits of another script"),
     ],
 )
 def test_refuses_with_the_text_and_a_cure(text: str) -> None:

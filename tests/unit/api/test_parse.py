@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from specs import ABSENT, Body, chat, region
 
 from roadstead.api.chatservice import ChatService, Role, TopologyMode
 from roadstead.api.parse import dump, parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region, lies_within
+from specs import ABSENT, Body, chat, region
 
 
 def said(body: Body, *, strict: bool = False) -> list[str]:
