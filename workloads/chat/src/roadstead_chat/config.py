@@ -73,6 +73,7 @@ class Config:
     max_connections: int
     max_rooms: int
     queue_bytes: int
+    stall_seconds: int
     messages_per_second: int
     unknown: tuple[str, ...]
 
@@ -206,6 +207,7 @@ def load(environ: Mapping[str, str]) -> Config:
         max_connections=read.integer("CHAT_MAX_CONNECTIONS", 20_000, 1, 1_000_000, "connections"),
         max_rooms=read.integer("CHAT_MAX_ROOMS", 256, 1, 100_000, "rooms per connection"),
         queue_bytes=read.integer("CHAT_QUEUE_BYTES", 1_048_576, 1_024, 1_073_741_824, "bytes per connection"),
+        stall_seconds=read.integer("CHAT_STALL_SECONDS", 20, 1, 3_600, "seconds"),
         messages_per_second=read.integer(
             "CHAT_MESSAGES_PER_SECOND", 100, 1, 1_000_000, "messages per second and connection"
         ),

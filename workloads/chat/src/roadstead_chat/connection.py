@@ -56,7 +56,10 @@ class Services:
 
 @dataclass(slots=True)
 class _Room:
+    """A joined room. ``backlog`` runs while the client reads history: it has just joined, or fell behind."""
+
     cursor: dict[str, int]
+    announced: bool = False
     backlog: asyncio.Task[None] | None = None
 
 
@@ -214,7 +217,7 @@ class Connection:
         if not missing(cursor, self._on.relay.held):
             self._go_live(room, state)
         else:
-            state.backlog = asyncio.create_task(self._catch_up(room, state))
+            state.backlog = asyncio.create_task(self._catch_up(room, state, None))
 
     async def _start_of(self, join: Join) -> dict[str, int]:
         match join.start:
@@ -229,12 +232,19 @@ class Connection:
             case cursor:
                 return cursor
 
-    async def _catch_up(self, room: str, state: _Room) -> None:
-        """Send the room's backlog, page by page at the client's pace, and go live where it ends."""
+    async def _catch_up(self, room: str, state: _Room, pos: int | None) -> None:
+        """Send the room's backlog, page by page at the client's pace, and go live where it ends.
+
+        Args:
+            room: the room's name.
+            state: its state.
+            pos: the place after which to begin; None to find it by the cursor.
+        """
         try:
             relay, reader = self._on.relay, self._on.reader
-            start = await reader.ask(lambda archive: archive.room_start(room, state.cursor))
-            pos = relay.head if start is None else start - 1
+            if pos is None:
+                start = await reader.ask(lambda archive: archive.room_start(room, state.cursor))
+                pos = relay.head if start is None else start - 1
             while pos < relay.head:
                 after, upto = pos, relay.head
                 page = await reader.ask(lambda archive, a=after, u=upto: archive.room_page(room, a, u, PAGE))  # type: ignore[misc]
@@ -253,6 +263,10 @@ class Connection:
     def _go_live(self, room: str, state: _Room) -> None:
         relay = self._on.relay
         relay.listen(room, self)
+        state.backlog = None
+        if state.announced:
+            return
+        state.announced = True
         behind = missing(relay.held, state.cursor)
         expired = bool(missing(state.cursor, relay.floors))
         self._say(live_frame(room, joined(state.cursor, relay.held), expired, behind))
@@ -285,15 +299,21 @@ class Connection:
     # --- writing
 
     def deliver(self, message: Message, line: bytes) -> None:
-        """Take a live message of a room; a client that has fallen too far behind is ended, and can resume."""
-        state = self._rooms.get(message.room)
+        """Take a live message of a room; when too much waits, go on from the store, at the client's pace.
+
+        So a burst costs a quick client nothing and a slow one no memory.
+        """
+        room = message.room
+        state = self._rooms.get(room)
         if state is None or not deliverable(state.cursor, message.origin, message.seq, is_copy=False):
             return
         if not self._outbox.push(line, message.accepted_us):
-            self._slow()
+            self._on.metrics.fallbacks.inc()
+            self._on.relay.forget([room], self)
+            state.backlog = asyncio.create_task(self._catch_up(room, state, message.pos - 1))
 
     def _say(self, line: bytes) -> None:
-        if not self._outbox.push(line):
+        if not self._outbox.answer(line):
             self._slow()
 
     def _slow(self) -> None:
@@ -303,9 +323,15 @@ class Connection:
     async def _write(self) -> None:
         send = self._socket.send_frame
         written: Callable[[list[int]], None] = self._on.metrics.written
+        stall = self._on.config.stall_seconds
         while True:
             frame, times = await self._outbox.take()
-            await send(frame, WSMsgType.TEXT)
+            try:
+                async with asyncio.timeout(stall):
+                    await send(frame, WSMsgType.TEXT)
+            except TimeoutError:
+                self._slow()
+                return
             written(times)
 
 

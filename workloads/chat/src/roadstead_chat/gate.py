@@ -16,7 +16,7 @@ from roadstead_chat.tokens import Account, TokenError, TokenVerifier, claimed_ac
 
 PATH = "/v1/chat"
 HEARTBEAT_SECONDS = 30
-FRAME_OVERHEAD = 4_096
+FRAME_BYTES = 65_536
 _DEVICE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -55,7 +55,7 @@ class Gate:
             protocols=(SUBPROTOCOL,),
             heartbeat=HEARTBEAT_SECONDS,
             compress=False,
-            max_msg_size=config.max_message_bytes * 4 // 3 + FRAME_OVERHEAD,
+            max_msg_size=4 * config.max_message_bytes + FRAME_BYTES,
             timeout=1,
         )
         socket.set_cookie(

@@ -35,6 +35,11 @@ class Metrics:
             "chat_messages_replicated", "Messages taken over from other replicas", registry=registry
         )
         self.delivered = Counter("chat_messages_delivered", "Live messages written to a client", registry=registry)
+        self.fallbacks = Counter(
+            "chat_backlog_fallbacks",
+            "Times that a client had too much waiting and went on from the store",
+            registry=registry,
+        )
         self.acks = Counter("chat_acks", "Acknowledgements of receipt from clients", registry=registry)
         self.delivery = Histogram(
             "chat_delivery_seconds",

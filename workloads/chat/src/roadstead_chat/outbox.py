@@ -9,11 +9,12 @@ FRAME_BYTES = 65_536
 class Outbox:
     """A queue of encoded lines with two ways in.
 
-    ``push`` is for what happens now: it never waits, and answers False when the client has fallen behind.
+    ``push`` is for what happens now: it never waits, and answers False when too much waits already.
     ``offer`` is for backlog: it waits until the client has read, so history cannot crowd out the present.
 
     Args:
-        limit: bytes that may wait.
+        limit: bytes of messages that may wait. Answers to the client's own frames may take as much again: a full room
+            must not swallow an acknowledgement.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,16 +27,23 @@ class Outbox:
         self._room = asyncio.Event()
         self._room.set()
 
-    def push(self, line: bytes, accepted_us: int = 0) -> bool:
-        """Append a line; False, and nothing appended, when it would exceed the limit.
+    def push(self, line: bytes, accepted_us: int) -> bool:
+        """Append a message; False, and nothing appended, when it would exceed the limit.
 
         Args:
             line: without a line feed.
-            accepted_us: when the message in it was accepted, to measure its way; 0 for anything else.
+            accepted_us: when the message was accepted, to measure its way.
         """
         if self._bytes + len(line) > self._limit and self._lines:
             return False
         self._append(line, accepted_us)
+        return True
+
+    def answer(self, line: bytes) -> bool:
+        """Append an answer; False, and nothing appended, when the client asks and asks and does not read."""
+        if self._bytes + len(line) > 2 * self._limit:
+            return False
+        self._append(line, 0)
         return True
 
     async def offer(self, line: bytes) -> None:

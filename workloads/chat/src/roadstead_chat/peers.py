@@ -22,6 +22,7 @@ from roadstead_chat.writer import Replicate, StoreError, Writer
 
 RESOLVE_SECONDS = 1.0
 CONNECT_SECONDS = 3.0
+SILENT_AFTER = 3
 _log = logging.getLogger(__name__)
 Endpoint = tuple[str, int]
 
@@ -78,6 +79,7 @@ class Peers:
         self._ourselves: set[Endpoint] = set()
         self._readers: dict[Endpoint, asyncio.Task[None]] = {}
         self._live: set[Endpoint] = set()
+        self._silent: set[Endpoint] = set()
         self._resolved = False
         self._progress = asyncio.Event()
 
@@ -87,8 +89,8 @@ class Peers:
         return len(self._live)
 
     async def caught_up(self) -> None:
-        """Wait until the log of every replica that DNS names was read to its end."""
-        while not self._resolved or self._named - self._live - self._ourselves:
+        """Wait until the log of every replica that DNS names was read to its end, or it does not answer."""
+        while not self._resolved or self._named - self._live - self._ourselves - self._silent:
             self._progress.clear()
             await self._progress.wait()
 
@@ -115,6 +117,7 @@ class Peers:
 
         A replica that is being stopped disappears from DNS first; what it still holds is read while it answers.
         """
+        failures = 0
         try:
             while True:
                 try:
@@ -127,15 +130,21 @@ class Peers:
                             extra={"peer": endpoint[0], "error": str(error) or repr(error)},
                         )
                 finally:
+                    failures = 0 if endpoint in self._live else failures + 1
+                    if failures >= SILENT_AFTER:
+                        self._silent.add(endpoint)
                     self._set_live(endpoint, live=False)
                 if endpoint in self._ourselves or endpoint not in self._named:
                     return
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spreads reconnections
         finally:
+            self._silent.discard(endpoint)
             del self._readers[endpoint]
 
     def _set_live(self, endpoint: Endpoint, *, live: bool) -> None:
         (self._live.add if live else self._live.discard)(endpoint)
+        if live:
+            self._silent.discard(endpoint)
         self._metrics.peers.set(len(self._live))
         self._progress.set()
 

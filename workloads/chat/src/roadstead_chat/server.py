@@ -24,7 +24,6 @@ from roadstead_chat.relay import Relay
 from roadstead_chat.tls import Certificate
 from roadstead_chat.writer import StoreError, Writer
 
-STARTUP_CATCH_UP_SECONDS = 30.0
 CERTIFICATE_SECONDS = 1.0
 SESSIONS_SECONDS = 1.0
 EXPIRE_ROWS = 500
@@ -147,11 +146,9 @@ class Server:
     async def _await_peers(self) -> None:
         """Become ready once the logs of the others were read: a client should not land on an empty replica.
 
-        Not for ever: a replica that DNS names and that does not answer must not keep the others from serving.
+        A replica that DNS names and that does not answer keeps nobody from serving.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STARTUP_CATCH_UP_SECONDS):
-                await self._peers.caught_up()
+        await self._peers.caught_up()
         self._peers_read = True
         await asyncio.Event().wait()
 

@@ -1,0 +1,255 @@
+"""Several replicas of a region are one relay.
+
+Mutants that were made on purpose, and what turned red:
+- `Journal._copy_in` that never sets `copy_of`: `a retry at another replica is delivered once everywhere`;
+- `deliverable` that ignores `copies`: the same test;
+- `Connection._wait_for` that does not wait: `a sender's messages stay in order across replicas`;
+- `_Stream._send` that starts at the head: `a new replica gets the history`;
+- `proves` that always says yes, and `_identity_of` without the comparison: `a stranger reads nothing`, `a replica
+  takes nothing from a stranger`;
+- `Server._drain` without `all_stored`: `a replica that drains hands over what it accepted last`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+
+import aiohttp
+import pytest
+
+from integration.workloads.relays import Client, Clients, Relay, Site, until
+from integration.workloads.tls_pairs import Authority
+
+ROOM = "room"
+
+
+async def start_all(*relays: Relay) -> None:
+    for relay in relays:
+        relay.launch()
+    await connected(*relays)
+
+
+async def connected(*relays: Relay) -> None:
+    """Every replica reads every other one."""
+    others = len(relays) - 1
+    await until(lambda: all(relay.status("/readyz") == 200 for relay in relays), "all ready", 20)
+    await until(lambda: all(relay.metric("chat_peers") == others for relay in relays), "each reads all others", 10)
+
+
+async def send_all(client: Client, *ids: str, room: str = ROOM) -> None:
+    for client_id in ids:
+        await client.send(room, client_id)
+    await client.accepted(ids[-1])
+
+
+async def test_three_replicas_are_one_relay(site: Site, clients: Clients) -> None:
+    relays = site.replicas("a", "b", "c")
+    await start_all(*relays)
+    members = [await clients.connect(relay, f"member-{relay.name}") for relay in relays]
+    for member in members:
+        await member.join(ROOM)
+    count = 200
+
+    async def send(member: Client, name: str) -> None:
+        for number in range(count):
+            await member.send(ROOM, f"{name}-{number}")
+
+    await asyncio.gather(*(send(member, relay.name) for member, relay in zip(members, relays, strict=True)))
+    for member in members:
+        async with asyncio.timeout(20):
+            while len(member.ids) < 3 * count:
+                await member.read()
+        assert len(set(member.ids)) == 3 * count
+        for relay in relays:
+            mine = [client_id for client_id in member.ids if client_id.startswith(relay.name)]
+            assert mine == [f"{relay.name}-{number}" for number in range(count)]
+
+
+async def test_a_lone_replica_works_with_peers_that_do_not_resolve(site: Site, clients: Clients) -> None:
+    relay = site.relay(CHAT_PEERS="no-such-name.invalid,localhost:1", POD_IP="10.0.0.1")
+    relay.settings["CHAT_PEERS"] = "no-such-name.invalid"
+    relay.start()
+    ann = await clients.connect(relay)
+    await send_all(ann, "m1")
+
+
+async def test_a_retry_at_another_replica_is_delivered_once_everywhere(site: Site, clients: Clients) -> None:
+    """The first replica stores the message and is gone before it can share it; the sender retries at the second."""
+    one, two = site.replicas("one", "two")
+    one.start()
+    ann, bob = await clients.connect(one), await clients.connect(one, "bob")
+    await bob.join(ROOM)
+    await send_all(ann, "m1", "m2")
+    await bob.next("message", id="m2")
+    one.kill()
+    two.start()
+    ann, eve = await clients.connect(two), await clients.connect(two, "eve")
+    await eve.join(ROOM)
+    await ann.send(ROOM, "m1")
+    answer = await ann.next("accepted")
+    assert (answer["duplicate"], answer["origin"]) == (False, ann.welcome["store"])
+    await send_all(ann, "m2", "m3")
+    await eve.next("message", id="m3")
+    one.launch()
+    await connected(one, two)
+    # Each has both identities now. Live readers get nothing of the first ones:
+    await send_all(ann, "m4")
+    await eve.next("message", id="m4")
+    assert eve.ids == ["m1", "m2", "m3", "m4"]
+    # bob had them under the first identity, and goes to the replica that knew the second one first.
+    back = await clients.connect(two, "bob")
+    await back.join(ROOM, bob.cursor(ROOM))
+    assert [*bob.ids, *back.ids] == ["m1", "m2", "m3", "m4"]
+    # eve had them under the second, and goes to the replica that knew the first one first.
+    crossed = await clients.connect(one, "eve")
+    await crossed.join(ROOM, eve.cursor(ROOM))
+    await send_all(ann, "m5")
+    await crossed.next("message", id="m5")
+    assert crossed.ids == ["m5"]
+    for relay in (one, two):
+        fresh = await clients.connect(relay, "new")
+        await fresh.join(ROOM)
+        assert fresh.ids == ["m1", "m2", "m3", "m4", "m5"]
+
+
+async def test_a_senders_messages_stay_in_order_across_replicas(site: Site, clients: Clients) -> None:
+    """The sender moves to a replica that has not got its last messages yet: they are waited for."""
+    one, two = site.replicas("one", "two")
+    await start_all(one, two)
+    bob = await clients.connect(two, "bob")
+    await bob.join(ROOM)
+    sent = []
+    where = one
+    after: dict[str, int] = {}
+    for turn in range(20):
+        ann = await clients.connect(where)
+        await ann.say("hello", after=after)
+        for number in range(30):
+            await ann.send(ROOM, f"{turn}-{number}")
+            sent.append(f"{turn}-{number}")
+        origin, seq = await ann.accepted(f"{turn}-29")
+        after[origin] = max(seq, after.get(origin, 0))
+        await ann.close()
+        where = two if where is one else one
+    await bob.next("message", 20, id=sent[-1])
+    assert bob.ids == sent
+
+
+async def test_what_a_dead_replica_never_shared_is_waited_for_and_then_given_up(site: Site, clients: Clients) -> None:
+    one, two = site.replicas("one", "two", CHAT_CATCH_UP_SECONDS=1)
+    await start_all(one, two)
+    bob = await clients.connect(two, "bob")
+    live = await bob.join(ROOM, {"feedfeedfeedfeed": 7})
+    assert live["behind"] == {"feedfeedfeedfeed": 7}
+    ann = await clients.connect(two)
+    await send_all(ann, "m1")
+    await bob.next("message", id="m1")
+
+
+async def test_a_new_replica_gets_the_history(site: Site, clients: Clients) -> None:
+    one, two, late = site.replicas("one", "two", "late")
+    await start_all(one, two)
+    ann = await clients.connect(one)
+    ids = [str(number) for number in range(3_000)]
+    for client_id in ids:
+        await ann.send(ROOM, client_id)
+    await ann.accepted(ids[-1], 30)
+    late.launch()
+    await connected(one, two, late)
+    reader = await clients.connect(late, "bob")
+    await reader.join(ROOM)
+    assert reader.ids == ids
+    # And again from the store of a replica that has them from elsewhere, the first one being gone.
+    one.stop()
+    late.stop()
+    for leftover in late.directory.glob("chat.db*"):
+        leftover.unlink()
+    late.launch()
+    await until(lambda: late.status("/readyz") == 200, "late ready", 40)
+    await until(lambda: late.metric("chat_peers") == 1, "late reads two", 10)
+    reader = await clients.connect(late, "bob")
+    await reader.join(ROOM)
+    assert reader.ids == ids
+
+
+async def test_a_replica_that_drains_hands_over_what_it_accepted_last(site: Site, clients: Clients) -> None:
+    """A pod without a volume takes its store with it."""
+    one, two = site.replicas("one", "two")
+    await start_all(one, two)
+    ann = await clients.connect(one)
+    os.kill(two.pid, signal.SIGSTOP)
+    ids = [str(number) for number in range(500)]
+    await send_all(ann, *ids)
+    one.terminate()
+    assert await ann.until_closed() == 1012
+    await asyncio.sleep(0.5)
+    assert not one.exited(), "it left before the other replica had its messages"
+    os.kill(two.pid, signal.SIGCONT)
+    await until(one.exited, "one stopped", 15)
+    assert one.process is not None
+    assert one.process.returncode == 0
+    reader = await clients.connect(two, "bob")
+    await reader.join(ROOM)
+    assert reader.ids == ids
+
+
+async def test_sessions_follow_a_device_to_another_replica(site: Site, clients: Clients) -> None:
+    one, two = site.replicas("one", "two")
+    await start_all(one, two)
+    ann, bob = await clients.connect(one), await clients.connect(one, "bob")
+    await bob.join(ROOM)
+    await send_all(ann, "m1", "m2", "m3")
+    message = await bob.next("message", id="m2")
+    await bob.say("ack", room=ROOM, cursor={message["origin"]: message["seq"]})
+    await bob.close()
+    await asyncio.sleep(2.5)
+    one.kill()
+    headers = {"Authorization": f"Bearer {site.token('bob')}", "Cookie": f"chat_device={bob.welcome['device']}"}
+    back = await clients.connect(two, headers=headers)
+    await back.join(ROOM, "session")
+    assert back.ids == ["m3"]
+
+
+async def test_a_stranger_reads_nothing(site: Site) -> None:
+    relay = site.relay().start()
+    url = relay.url.replace("/v1/chat", "/peer/v1/log")
+    async with aiohttp.ClientSession() as session:
+        for answer in ("", "0" * 64):
+            async with session.ws_connect(url, ssl=site.trust()) as stream:
+                greeting = await stream.receive_json()
+                assert set(greeting) == {"store", "nonce"}
+                await stream.send_json({"store": "f" * 16, "answer": answer, "vector": {}, "session_rev": 0})
+                frame = await stream.receive(timeout=5)
+                assert (frame.type, stream.close_code) == (aiohttp.WSMsgType.CLOSE, 4403)
+
+
+async def test_a_replica_takes_nothing_from_a_stranger(site: Site, clients: Clients, authority: Authority) -> None:
+    """Another service behind the same name, even with a certificate of the same CA, is not a replica."""
+    one, two = site.replicas("one", "two")
+    authority.issue().write(two.tls_dir)
+    two.start()
+    ann = await clients.connect(two)
+    await send_all(ann, "m1")
+    one.launch()
+    await until(lambda: one.status("/healthz") == 200, "one serves", 10)
+    await asyncio.sleep(1.5)
+    assert one.metric("chat_peers") == 0
+    bob = await clients.connect(one, "bob")
+    await bob.join(ROOM)
+    assert bob.ids == []
+    site.pair.write(two.tls_dir)
+    await until(lambda: one.metric("chat_peers") == 1, "one reads two with the right key", 10)
+    await bob.next("message", id="m1")
+
+
+@pytest.mark.parametrize("version", [pytest.param(ssl.TLSVersion.TLSv1_2, id="TLS 1.2")])
+async def test_peers_need_tls_1_3_too(site: Site, version: ssl.TLSVersion) -> None:
+    relay = site.relay().start()
+    context = site.trust()
+    context.maximum_version = version
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.ws_connect(relay.url.replace("/v1/chat", "/peer/v1/log"), ssl=context)
