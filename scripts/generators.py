@@ -57,7 +57,8 @@ def generate(root: Path) -> None:
     Raises:
         subprocess.CalledProcessError: A generator failed; its own words are on stderr.
     """
-    path = os.pathsep.join([str(root / "operator"), os.environ.get("PYTHONPATH", "")])
+    sources = [str(root / folder) for folder in ("operator", "scripts")]
+    path = os.pathsep.join([*sources, os.environ.get("PYTHONPATH", "")])
     for generator in GENERATORS:
         for leftover in _marked(root, generator):
             leftover.unlink()
