@@ -81,7 +81,7 @@ The argument is the list of verbs, so that a member can be given reading everywh
   verbs: {{ toJson . }}
 {{- end -}}
 
-{{- /* What the operator reads to know a region's health, version and capacity, and why a pod does not start. */ -}}
+{{- /* What the operator reads to know a region's health, version and capacity. */ -}}
 {{- define "roadstead.observeRules" -}}
 - apiGroups: [""]
   resources: [nodes]
@@ -89,9 +89,6 @@ The argument is the list of verbs, so that a member can be given reading everywh
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list]
 # Discovery, version and health are granted to everybody by default; hardened clusters take that away.
 - nonResourceURLs: [/api, /api/*, /apis, /apis/*, /version, /version/, /livez, /readyz]
   verbs: [get]
