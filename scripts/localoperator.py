@@ -1,4 +1,7 @@
-"""The operator as a process of its own, under its own ServiceAccount with exactly the chart's rights."""
+"""The operator as a process on this machine, under its own ServiceAccount with exactly the chart's rights.
+
+For tests, benchmarks and the demo without nodes: everything that the chart would install but the pods.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,49 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
-from clusters import REPOSITORY, eventually, kubectl
 from localkube import binaries, rbac
-from localkube.bare import BareCluster
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 NAMESPACE = "roadstead-system"
 CHART = REPOSITORY / "charts" / "roadstead"
 SERVICE_ACCOUNT = "roadstead-operator"
 MEMBER_ACCOUNT = "roadstead-member"
 _RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+
+
+class Cluster(Protocol):
+    """What is needed of a cluster: bare or kind."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Administrator's kubeconfig."""
+
+
+class OperatorError(RuntimeError):
+    """The operator ended, or did not get where it should; the message has the end of its log."""
+
+
+def kubectl(cluster: Cluster, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+    """Run kubectl as administrator and return its output.
+
+    Raises:
+        RuntimeError: it failed and ``check`` is set.
+    """
+    command = [str(binaries.path("kubectl")), f"--kubeconfig={cluster.kubeconfig}", *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"kubectl {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def chart(*settings: str, release: str = "roadstead") -> list[dict[str, Any]]:
@@ -43,7 +74,7 @@ def chart(*settings: str, release: str = "roadstead") -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(rendered) if document]
 
 
-def grant(cluster: BareCluster, *settings: str) -> None:
+def grant(cluster: Cluster, *settings: str) -> None:
     """Give the chart's ServiceAccounts the chart's rights in a cluster, and nothing else of the chart."""
     release = MEMBER_ACCOUNT if "mode=member" in settings else "roadstead"
     objects = [document for document in chart(*settings, release=release) if document["kind"] in _RIGHTS]
@@ -51,7 +82,7 @@ def grant(cluster: BareCluster, *settings: str) -> None:
     kubectl(cluster, "apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
 
-def connect(hub: BareCluster, member: BareCluster, region: str, **spec: Any) -> None:
+def connect(hub: Cluster, member: Cluster, region: str, **spec: Any) -> None:
     """Make ``member`` the region ``region`` of ``hub``, with a token of the member profile's ServiceAccount."""
     grant(member, "mode=member")
     kubeconfig = rbac.service_account_kubeconfig(member, NAMESPACE, MEMBER_ACCOUNT).read_bytes()
@@ -81,7 +112,7 @@ class Operator:
         server: URL of a proxy in front of the API server.
     """
 
-    def __init__(self, hub: BareCluster, *arguments: str, server: str | None = None, webhooks: bool = False) -> None:
+    def __init__(self, hub: Cluster, *arguments: str, server: str | None = None, webhooks: bool = False) -> None:
         self.hub = hub
         self._directory = tempfile.TemporaryDirectory(prefix="roadstead-operator-")
         self.log_path = Path(self._directory.name) / "log"
@@ -151,15 +182,17 @@ class Operator:
         """Wait until ``/readyz`` says 200."""
         self._wait(lambda: self.fetch("/readyz")[0] == 200, "the operator to be ready")
 
-    def _wait(self, condition: Any, what: str) -> None:
-        try:
-            eventually(lambda: condition() or self._process.poll() is not None, deadline=30, what=what)
-            assert self._process.poll() is None, f"the operator ended with {self._process.returncode}"
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n--- log ---\n{self.log_path.read_text()[-6000:]}") from None
+    def _wait(self, condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            code = self._process.poll()
+            if code is not None or time.monotonic() > end:
+                why = f"the operator ended with {code}" if code is not None else f"not within {seconds:.0f} s: {what}"
+                raise OperatorError(f"{why}\n--- log ---\n{self.log_path.read_text()[-6000:]}")
+            time.sleep(0.05)
 
     def kill(self) -> None:
-        """kill -9."""
+        """End it as kill -9 does."""
         self._process.kill()
         self._process.wait(timeout=10)
 
@@ -196,8 +229,3 @@ def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def wait_seconds(started: float) -> float:
-    """Seconds since a moment of the monotonic clock."""
-    return time.monotonic() - started

@@ -1,0 +1,97 @@
+"""scripts/demo: the order of the demo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.markup import escape
+
+from demonstration import acts, bare, stage
+from demonstration.terminal import CommandFailedError, console, heading, note
+from localkube import kind
+
+EPILOG = """Exit codes: 0 everything was shown; 1 something did not happen, and what; 130 interrupted.
+Everything started is stopped at the end, also on Ctrl-C; --keep leaves it running and says how to look around."""
+
+
+def main() -> int:
+    """Run the demo with the weight that this machine allows."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    parser.add_argument("--weight", choices=("auto", "kind", "bare"), default="auto", help="kind: real nodes and pods")
+    parser.add_argument("--messages", type=int, default=acts.MESSAGES, help="messages to send (default %(default)s)")
+    options = parser.parse_args()
+    weight = options.weight
+    if weight == "auto":
+        weight = "kind" if kind.available() else "bare"
+    try:
+        if weight == "bare":
+            return bare.play(keep=options.keep)
+        return play(keep=options.keep, messages=options.messages)
+    except (acts.PromiseBrokenError, CommandFailedError, RuntimeError) as error:
+        console.print(f"\n[bold red]The demo failed:[/bold red] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def play(*, keep: bool, messages: int) -> int:
+    """The demo on kind clusters."""
+    with tempfile.TemporaryDirectory(prefix="roadstead-demo-") as folder:
+        done = False
+        try:
+            heading("Clusters with real nodes, and images, all built here")
+            keys = stage.make_keys(Path(folder))
+            built = stage.build_images()
+            clusters = stage.start_clusters(built)
+            hub = clusters.pop("hub")
+            scene = stage.Stage(hub, clusters, built, keys)
+            show(scene, messages)
+            done = True
+        finally:
+            if keep and done:
+                _kept(scene)
+            else:
+                heading("Removing everything")
+                kind.shutdown()
+        heading("That was all of it.")
+        return 0
+
+
+def show(scene: stage.Stage, messages: int) -> None:
+    """Every act, in order."""
+    heading("The operator in the hub, a small account in each region")
+    stage.install(scene)
+    stage.install_members(scene)
+    heading("A chat service in two regions")
+    acts.create(scene)
+    heading(f"{messages} messages through both regions, encrypted end to end")
+    report = acts.load(scene, messages)
+    note(f"delivery ratio {report['ratio']}, acknowledged but lost {report['acknowledged_but_lost']}")
+    heading("Somebody edits an object by hand")
+    acts.repair(scene)
+    heading("A new version, region by region")
+    acts.roll_out(scene)
+    heading("A version that cannot start")
+    acts.roll_back(scene)
+    heading("The service is deleted")
+    acts.remove(scene)
+
+
+def _kept(scene: stage.Stage) -> None:
+    kind.keep()
+    heading("Everything is left running. To look around:")
+    note(f"export KUBECONFIG={scene.hub.kubeconfig}")
+    note("kubectl get roadstead -A; kubectl -n roadstead-system logs deploy/roadstead-operator")
+    for name, cluster in scene.regions.items():
+        note(f"kubectl --kubeconfig {cluster.kubeconfig} -n chat get all    # region {name}")
+    note("and to remove it: scripts/clusters down")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

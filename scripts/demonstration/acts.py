@@ -1,0 +1,177 @@
+"""The acts of the demo: each shows one promise being kept, and fails loudly when it is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import yaml
+
+from demonstration.stage import HOSTNAME, NAMESPACE, REGIONS, REPOSITORY, SERVICE, Stage
+from demonstration.terminal import note, run
+
+MESSAGES = 10_000
+BAKE = "5s"
+DEADLINE = "25s"
+
+
+class PromiseBrokenError(RuntimeError):
+    """Something that the demo shows did not happen."""
+
+
+def service(stage: Stage, image: str) -> dict[str, Any]:
+    """The ChatService of the demo; short times, so that a person need not wait."""
+    return {
+        "apiVersion": "roadstead.dev/v1alpha1",
+        "kind": "ChatService",
+        "metadata": {"name": SERVICE, "namespace": NAMESPACE},
+        "spec": {
+            "image": image,
+            "replicas": 1,
+            "topology": {"mode": "ActiveActive", "regions": [{"name": name} for name in REGIONS]},
+            "residency": {"jurisdictions": ["HK", "SG"]},
+            "tls": {"secretName": f"{SERVICE}-tls"},
+            "traffic": {"hostname": HOSTNAME, "serviceType": "NodePort"},
+            "storage": {"size": "64Mi", "onDelete": "Delete"},
+            "config": {"CHAT_TOKEN_PUBLIC_KEYS": stage.keys.public_key},
+            "rollout": {"bakeTime": BAKE, "progressDeadline": DEADLINE},
+            "termination": {"gracePeriod": "20s"},
+        },
+    }
+
+
+def apply(stage: Stage, image: str) -> None:
+    """Apply the service with an image."""
+    stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(service(stage, image)))
+
+
+def create(stage: Stage) -> None:
+    """From nothing to Ready in every region."""
+    stage.kubectl("create", "namespace", NAMESPACE)
+    stage.kubectl(
+        "-n",
+        NAMESPACE,
+        "create",
+        "secret",
+        "tls",
+        f"{SERVICE}-tls",
+        f"--cert={stage.keys.certificate}",
+        f"--key={stage.keys.private_key}",
+    )
+    apply(stage, stage.images.first.reference)
+    stage.kubectl(
+        "-n", NAMESPACE, "wait", "--for=condition=Ready", f"chatservice/{SERVICE}", "--timeout=120s", show=True
+    )
+    stage.kubectl("get", "roadstead", "-A", show=True)
+
+
+def urls(stage: Stage) -> dict[str, str]:
+    """Where clients reach each region: a node's address and the Service's node port."""
+    found = {}
+    for name in REGIONS:
+        port = stage.region_kubectl(
+            name, "-n", NAMESPACE, "get", "service", f"{SERVICE}-{name}", "-o", "jsonpath={.spec.ports[0].nodePort}"
+        )
+        cluster = stage.regions[name]
+        found[name] = f"wss://{cluster.node_address(cluster.control_plane)}:{port}"
+    return found
+
+
+def load(stage: Stage, messages: int = MESSAGES) -> dict[str, Any]:
+    """Send messages through every region, encrypted end to end, and check that each arrives once and in order."""
+    command = [
+        str(REPOSITORY / ".venv/bin/roadstead-chat-load"),
+        "run",
+        *(f"--url={url}" for url in urls(stage).values()),
+        f"--signing-key-file={stage.keys.signing_key}",
+        f"--ca-file={stage.keys.authority}",
+        f"--server-name={HOSTNAME}",
+        f"--messages={messages}",
+        "--limit=120",
+        "--json",
+    ]
+    report: dict[str, Any] = json.loads(run(command, shown=f"roadstead-chat-load run --url ... --messages {messages}"))
+    return report
+
+
+def repair(stage: Stage) -> float:
+    """Edit an object by hand and watch it come back; returns the seconds that it took."""
+    region = REGIONS[0]
+    path = "jsonpath={.spec.template.spec.containers[0].image}"
+    workload = f"statefulset/{SERVICE}-{region}"
+    wanted = stage.region_kubectl(region, "-n", NAMESPACE, "get", workload, "-o", path)
+    stage.region_kubectl(region, "-n", NAMESPACE, "set", "image", workload, "*=registry.example/intruder:1", show=True)
+    started = time.monotonic()
+    while stage.region_kubectl(region, "-n", NAMESPACE, "get", workload, "-o", path) != wanted:
+        if time.monotonic() - started > 15:
+            raise PromiseBrokenError(f"{workload} in {region} was not restored within 15 s")
+    took = time.monotonic() - started
+    note(f"restored after {took:.2f} s (a kubectl call included): {wanted}")
+    return took
+
+
+def follow(stage: Stage, wanted: str, seconds: float) -> None:
+    """Print the rollout's steps until its phase is ``wanted``."""
+    columns = (
+        "jsonpath={.status.rollout.phase}|{.status.rollout.regionsDone}|{.status.rollout.message}|{.status.revision}"
+    )
+    deadline = time.monotonic() + seconds
+    last = ""
+    while time.monotonic() < deadline:
+        answer = stage.kubectl("-n", NAMESPACE, "get", f"chatservice/{SERVICE}", "-o", columns)
+        if answer != last:
+            phase, done, message, revision = answer.split("|", 3)
+            note(f"{phase:<12} {done}/{len(REGIONS)} regions  revision {revision}  {message}")
+            last = answer
+            if phase == wanted:
+                return
+        time.sleep(0.3)
+    raise PromiseBrokenError(f"the rollout did not become {wanted} within {seconds:.0f} s; last: {last}")
+
+
+def roll_out(stage: Stage) -> None:
+    """A new version, region by region."""
+    apply(stage, stage.images.second.reference)
+    _wait_observed(stage)
+    follow(stage, "Complete", 180)
+
+
+def roll_back(stage: Stage) -> None:
+    """A version whose image does not exist: it stops in the first region and goes back by itself."""
+    apply(stage, "registry.example/roadstead-chat:broken")
+    _wait_observed(stage)
+    follow(stage, "RolledBack", 240)
+    for region in REGIONS:
+        path = "jsonpath={.spec.template.spec.containers[0].image}"
+        image = stage.region_kubectl(region, "-n", NAMESPACE, "get", f"statefulset/{SERVICE}-{region}", "-o", path)
+        if image != stage.images.second.reference:
+            raise PromiseBrokenError(f"region {region} runs {image} after the rollback")
+    stage.kubectl("-n", NAMESPACE, "get", f"chatservice/{SERVICE}", "-o", "wide", show=True)
+
+
+def _wait_observed(stage: Stage) -> None:
+    """Until the status speaks of the spec that was just applied."""
+    deadline = time.monotonic() + 30
+    path = "jsonpath={.metadata.generation} {.status.observedGeneration}"
+    while time.monotonic() < deadline:
+        generation, observed = stage.kubectl("-n", NAMESPACE, "get", f"chatservice/{SERVICE}", "-o", path).split(" ")
+        if generation == observed:
+            return
+        time.sleep(0.1)
+    raise PromiseBrokenError("the operator did not look at the new spec within 30 s")
+
+
+def remove(stage: Stage) -> None:
+    """Delete the service; nothing may be left in any region."""
+    stage.kubectl("-n", NAMESPACE, "delete", f"chatservice/{SERVICE}", "--timeout=60s", show=True)
+    for region in REGIONS:
+        kinds = (
+            "statefulsets,deployments,services,configmaps,secrets,networkpolicies,serviceaccounts,poddisruptionbudgets"
+        )
+        left = stage.region_kubectl(
+            region, "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=roadstead", "-o", "name"
+        )
+        if left.strip():
+            raise PromiseBrokenError(f"region {region} still has {left.split()}")
+        note(f"region {region}: nothing left")

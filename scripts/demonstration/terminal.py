@@ -1,0 +1,52 @@
+"""What the demo prints: headings, commands as they are run, and their output."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+_started = time.monotonic()
+
+
+class CommandFailedError(RuntimeError):
+    """A command that the demo relies on failed; the message has its output."""
+
+
+def heading(text: str) -> None:
+    """Say what comes next."""
+    console.print(f"\n[bold]{escape(text)}[/bold]  [dim]({time.monotonic() - _started:.0f} s)[/dim]")
+
+
+def note(text: str) -> None:
+    """Say something about it."""
+    console.print(f"  {escape(text)}")
+
+
+def run(command: Sequence[str | Path], *, shown: str = "", stdin: str | None = None, seconds: float = 120.0) -> str:
+    """Run a command and return its output; with ``shown``, print that as the command line and the output below.
+
+    Raises:
+        CommandFailedError: It failed or took too long.
+    """
+    if shown:
+        console.print(f"  [cyan]$ {escape(shown)}[/cyan]")
+    try:
+        done = subprocess.run(
+            [str(part) for part in command], input=stdin, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailedError(f"{shown or command[0]} did not end within {seconds:.0f} s") from error
+    if done.returncode != 0:
+        words = " ".join(str(part) for part in command)
+        raise CommandFailedError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    if shown:
+        for line in done.stdout.rstrip().splitlines():
+            console.print(f"    {escape(line)}")
+    return done.stdout
