@@ -6,9 +6,8 @@ Either way the tag is a digest of all that goes in, so the same content has the 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import tarfile
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,15 +139,16 @@ def _with_docker(name: str, program: Program, variant: str, on: Docker | None) -
 
 def dockerfile(on: Docker, name: str, reference: str, *, base: str, variant: str = "") -> None:
     """Build ``images/<name>/Dockerfile`` on ``base``, with a context of exactly the files that it needs."""
-    with progress.step(f"docker build of {name}"), contextlib.ExitStack() as stack:
-        context = stack.enter_context(tempfile.TemporaryFile())
-        with tarfile.open(fileobj=context, mode="w") as archive:
-            for file in _context(name, PROGRAMS[name]):
-                archive.add(file, arcname=str(file.relative_to(REPOSITORY)))
-        arguments = ["build", "-q", "-t", reference, "-f", f"images/{name}/Dockerfile"]
-        arguments += ["--build-arg", f"BASE={base}", "--build-arg", f"BUILD={variant}", "-"]
-        context.seek(0)
-        on.run(*arguments, stdin=context, seconds=1800)
+    with (
+        progress.step(f"docker build of {name}"),
+        tempfile.TemporaryDirectory(prefix="rs-context-") as context,
+    ):
+        for file in _context(name, PROGRAMS[name]):
+            target = Path(context, file.relative_to(REPOSITORY))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        arguments = ["build", "-q", "-t", reference, "-f", f"{context}/images/{name}/Dockerfile"]
+        on.run(*arguments, "--build-arg", f"BASE={base}", "--build-arg", f"BUILD={variant}", context, seconds=1800)
 
 
 def _context(name: str, program: Program) -> Iterator[Path]:
