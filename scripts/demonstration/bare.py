@@ -60,7 +60,7 @@ def _connect(hub: BareCluster, regions: dict[str, BareCluster], folder: Path) ->
     for name, cluster in regions.items():
         connect(hub, cluster, name, jurisdiction=JURISDICTIONS[name])
     authority = certificates.Authority("demo authority")
-    authority.serving(HOSTNAME).write(folder / "tls.crt", folder / "tls.key")
+    authority.serving(HOSTNAME, names=[HOSTNAME]).write(folder / "tls.crt", folder / "tls.key")
     files = (f"--cert={folder / 'tls.crt'}", f"--key={folder / 'tls.key'}")
     kubectl(hub, "-n", NAMESPACE, "create", "secret", "tls", f"{SERVICE}-tls", *files)
 

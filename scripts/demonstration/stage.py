@@ -63,7 +63,8 @@ class Stage:
 
     def region_kubectl(self, region: str, *arguments: str, show: bool = False) -> str:
         """Run kubectl on a region's cluster."""
-        command: list[str | Path] = [binaries.path("kubectl"), f"--kubeconfig={self.regions[region].kubeconfig}", *arguments]
+        kubeconfig = self.regions[region].kubeconfig
+        command: list[str | Path] = [binaries.path("kubectl"), f"--kubeconfig={kubeconfig}", *arguments]
         return run(command, shown=f"kubectl --context {region} {' '.join(arguments)}" if show else "")
 
     def helm(self, cluster: KindCluster, *arguments: str, shown: str = "") -> str:
@@ -96,7 +97,7 @@ def start_clusters(built: Images) -> dict[str, KindCluster]:
 def make_keys(folder: Path) -> Keys:
     """A certificate for the service and a key for tokens, both for this run only."""
     authority = certificates.Authority("demo authority")
-    pair = authority.serving(HOSTNAME)
+    pair = authority.serving(HOSTNAME, names=[HOSTNAME])
     keys = Keys(folder / "ca.crt", folder / "tls.crt", folder / "tls.key", folder / "signing.key", "")
     keys.authority.write_bytes(authority.pair.certificate)
     pair.write(keys.certificate, keys.private_key)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ class Authority:
         """The authority's own certificate and key."""
         return Pair(self._certificate.public_bytes(serialization.Encoding.PEM), key_pem(self._key))
 
-    def serving(self, common_name: str, *addresses: str) -> Pair:
-        """Issue a serving certificate for the usual names and ``addresses`` (IP addresses)."""
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in SERVING_NAMES]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-        return self._issue(common_name, None, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    def serving(self, common_name: str, *addresses: str, names: Sequence[str] = SERVING_NAMES) -> Pair:
+        """Issue a serving certificate for DNS ``names`` (default: an API server's) and ``addresses`` (IP addresses)."""
+        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        return self._issue(common_name, None, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
 
     def client(self, user: str, group: str | None = None) -> Pair:
         """Issue a client certificate: Kubernetes reads the user from CN and the group from O."""
