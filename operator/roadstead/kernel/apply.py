@@ -16,7 +16,7 @@ from typing import Any
 
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
-from roadstead.kernel.errors import Conflict, Forbidden, Invalid, NotFound, RoadsteadError
+from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
 from roadstead.kernel.objects import CHILD_TYPES, Child, Key
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
@@ -109,9 +109,13 @@ class _Tally:
         )
 
 
-def body_hash_of(child: Child) -> bytes:
-    """The digest of a body as it is rendered, before our labels and annotations; the same for the same bytes."""
-    return digest(child.body)
+def body_hash_of(child: Child, owner_uid: str) -> bytes:
+    """The digest of a body as it is rendered, before our labels and annotations, and of whose it is.
+
+    The uid is in it so that an owner which was deleted and made again takes its children over visibly: an object that
+    lost its labels is known by the uid in its annotation, and must not carry that of an owner who is gone.
+    """
+    return digest([child.body, owner_uid])
 
 
 def applied_digest(records: Iterable[Record]) -> str:
@@ -164,7 +168,7 @@ class Applier:
         return self._tally.outcome()
 
     async def _one(self, child: Child, record: Record | None) -> None:
-        body_hash = body_hash_of(child)
+        body_hash = body_hash_of(child, self._owner.uid)
         try:
             match judge(body_hash, record):
                 case Verdict.KEEP:
@@ -178,9 +182,9 @@ class Applier:
                 case Verdict.UPDATE if record is not None:
                     drifted = record.body_hash == body_hash
                     await self._update(child, body_hash, record.uid, drifted=drifted)
-        except (Forbidden, Invalid) as error:
-            self._tally.refused.append(Problem(str(child), str(error)))
-        except NotFound as error:  # the namespace, or the type
+        except Fatal:
+            raise
+        except (Forbidden, Invalid, NotFound) as error:  # not found: the namespace, or the type
             self._tally.refused.append(Problem(str(child), str(error)))
         except RoadsteadError as error:
             self._tally.failed = error
@@ -267,6 +271,8 @@ class Applier:
                 self._tally.waiting.append(label)
             else:
                 self._store.forget(self._owner.key, record.gvr, record.uid)
+        except Fatal:
+            raise
         except Conflict:  # the uid is another's: ours is gone
             self._store.forget(self._owner.key, record.gvr, record.uid)
         except (Forbidden, Invalid) as error:
@@ -276,11 +282,10 @@ class Applier:
 
 
 async def _gather(coroutines: Iterable[Any]) -> None:
-    pending = list(coroutines)
-    if len(pending) == 1:
-        await pending[0]
-    elif pending:
-        await asyncio.gather(*pending)
+    """Run all of them to their ends, then raise the first error: no write of this owner outlives its reconcile."""
+    for ended in await asyncio.gather(*coroutines, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def everything_of(store: ChildStore, key: Key) -> list[Record]:

@@ -9,15 +9,15 @@ from typing import Any
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.clock import Clock
-from roadstead.kernel.errors import RoadsteadError
+from roadstead.kernel.errors import Fatal, RoadsteadError
 from roadstead.kernel.objects import Key
 
 REPEAT_AFTER = 600.0
 """Seconds during which the same event of the same object is not sent again."""
 REMEMBERED = 20_000
 """How many recent events are remembered; above that the oldest are forgotten."""
-NOTE_LIMIT = 1000
-"""Characters of a note; the API server refuses more than 1 kB."""
+NOTE_LIMIT = 1024
+"""Bytes of a note in UTF-8; the API server refuses more."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ class EventRecorder:
         self._clock = clock
         self._instance = instance[:128]
         self._recent: dict[tuple[Key, str, str], float] = {}
-        self._count = 0
 
     async def emit(
         self,
@@ -66,7 +65,6 @@ class EventRecorder:
         if now - self._recent.get((key, reason, note), float("-inf")) < REPEAT_AFTER:
             return False
         self._remember((key, reason, note), now)
-        self._count += 1
         namespace = metadata.get("namespace") or "default"
         reference = {
             "apiVersion": regarding["apiVersion"],
@@ -85,13 +83,15 @@ class EventRecorder:
             "action": action,
             "reason": reason,
             "regarding": reference,
-            "note": note if len(note) <= NOTE_LIMIT else note[: NOTE_LIMIT - 1] + "…",
+            "note": _shortened(note),
             "type": "Warning" if warning else "Normal",
         }
         if related is not None:
             body["related"] = dict(related)
         try:
             await self._client.create(objects.EVENTS, namespace, body, manager=objects.FIELD_MANAGER)
+        except Fatal:
+            raise  # not a lost event: we may not write any more
         except RoadsteadError as error:
             log.warning("could not post the event %s of %s: %s", reason, key, error)
             return False
@@ -102,3 +102,11 @@ class EventRecorder:
         self._recent[what] = now
         while len(self._recent) > REMEMBERED:
             del self._recent[next(iter(self._recent))]
+
+
+def _shortened(note: str) -> str:
+    content = note.encode()
+    if len(content) <= NOTE_LIMIT:
+        return note
+    ellipsis = "…"
+    return content[: NOTE_LIMIT - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
