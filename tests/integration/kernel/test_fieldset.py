@@ -247,7 +247,7 @@ async def test_the_controllers_own_status_writes_leave_our_entry_alone(client: C
 
     async def ready() -> bool:
         live = await client.get(DEPLOYMENTS, space, "x")
-        return live.get("status", {}).get("readyReplicas") == 2
+        return bool(live.get("status", {}).get("readyReplicas") == 2)
 
     await eventually_async(ready, deadline=60)
     live = await client.get(DEPLOYMENTS, space, "x", metadata_only=True)
