@@ -50,12 +50,12 @@ class Site:
         self.seed_file.write_bytes(base64.b64encode(self.signing_key.private_bytes_raw()))
         self.relays: list[Relay] = []
 
-    def relay(self, name: str = "one", *, pair: Pair | None = None, **settings: object) -> Relay:
+    def relay(self, name: str = "one", *, pair: Pair | None = None, **settings: Any) -> Relay:
         relay = Relay(self, name, {key: str(value) for key, value in settings.items()}, pair or self.pair)
         self.relays.append(relay)
         return relay
 
-    def replicas(self, *names: str, **settings: object) -> list[Relay]:
+    def replicas(self, *names: str, **settings: Any) -> list[Relay]:
         """Relays that know of each other, not started yet."""
         relays = [self.relay(name, **settings) for name in names]
         for relay in relays:

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import aiohttp
 import pytest
@@ -191,10 +192,10 @@ async def test_a_draining_relay_answers_what_it_took(site: Site, clients: Client
     flooding = asyncio.create_task(flood())
     await ann.accepted("200")
     relay.terminate()
-    codes = await asyncio.gather(ann.until_closed(), bob.until_closed())
+    codes = tuple(await asyncio.gather(ann.until_closed(), bob.until_closed()))
     flooding.cancel()
     await asyncio.gather(flooding, return_exceptions=True)
-    assert codes == [1012, 1012]
+    assert codes == (1012, 1012)
     await until(relay.exited, "the end")
     assert relay.process is not None
     assert relay.process.returncode == 0
@@ -283,7 +284,7 @@ def run_to_end(relay: Relay) -> subprocess.CompletedProcess[str]:
         pytest.param({"CHAT_TLS_DIR": "/no/such/dir"}, ["/no/such/dir/tls.crt", "Secret"], id="no certificate"),
     ],
 )
-def test_a_bad_setting_ends_the_start_with_its_cure(site: Site, settings: dict[str, str], words: list[str]) -> None:
+def test_a_bad_setting_ends_the_start_with_its_cure(site: Site, settings: dict[str, Any], words: list[str]) -> None:
     relay = site.relay(**settings)
     done = run_to_end(relay)
     assert done.returncode == 2, done.stderr

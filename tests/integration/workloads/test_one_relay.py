@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from typing import Any
 
 import pytest
 
@@ -203,7 +204,7 @@ async def test_a_left_room_is_silent(site: Site, clients: Clients) -> None:
         pytest.param({"CHAT_RETENTION_SESSIONS_SECONDS": 2}, "sends", id="the memory of sends by that of sessions"),
     ],
 )
-async def test_retention_removes(site: Site, clients: Clients, settings: dict[str, int], age: str) -> None:
+async def test_retention_removes(site: Site, clients: Clients, settings: dict[str, Any], age: str) -> None:
     relay = site.relay(**settings).start()
     ann = await clients.connect(relay)
     for number in range(20):

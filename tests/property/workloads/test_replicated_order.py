@@ -92,6 +92,13 @@ class Replicas(RuleBasedStateMachine):
     def move_sender(self, name: str, to: str) -> None:
         self.senders[name].at = to
 
+    @rule(name=st.sampled_from(SENDERS), to=st.sampled_from(STORES))
+    def lose_the_answer_and_retry_elsewhere(self, name: str, to: str) -> None:
+        """What makes copies; put together, for chance alone seldom does."""
+        self.send(name, answered=False)
+        self.move_sender(name, to)
+        self.send(name, answered=True)
+
     @rule(store=st.sampled_from(STORES))
     def restart(self, store: str) -> None:
         """kill -9 in the middle of a transaction, and open the file again."""
@@ -119,11 +126,21 @@ class Replicas(RuleBasedStateMachine):
         journal.replicate(lacking, page.floors)
         journal.commit()
 
+    @rule(one=st.sampled_from(STORES), other=st.sampled_from(STORES))
+    def pull_both_ways(self, one: str, other: str) -> None:
+        self.pull(one, other, 1_000)
+        self.pull(other, one, 1_000)
+
     # --- what readers do
 
     @rule(number=st.sampled_from(READERS), to=st.sampled_from(STORES))
     def move_reader(self, number: int, to: str) -> None:
         self.readers[number].at = to
+
+    @rule(number=st.sampled_from(READERS), to=st.sampled_from(STORES))
+    def read_all_and_move(self, number: int, to: str) -> None:
+        self.read(number, 10_000)
+        self.move_reader(number, to)
 
     @rule(number=st.sampled_from(READERS), limit=st.integers(1, 50))
     def read(self, number: int, limit: int) -> None:
@@ -173,7 +190,7 @@ class Replicas(RuleBasedStateMachine):
 
 
 TestReplicas = Replicas.TestCase
-TestReplicas.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestReplicas.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 def test_admission_is_total() -> None:
