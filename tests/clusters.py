@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import pytest
 
@@ -189,13 +189,21 @@ def eventually(
         time.sleep(interval)
 
 
+@overload
 async def eventually_async(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], Awaitable[T]], *, deadline: float = ..., interval: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def eventually_async(
+    condition: Callable[[], T], *, deadline: float = ..., interval: float = ..., what: str = ...
+) -> T: ...
+async def eventually_async(
+    condition: Callable[[], Any],
     *,
     deadline: float = DEADLINE_SECONDS,
     interval: float = INTERVAL_SECONDS,
     what: str = "",
-) -> T:
+) -> Any:
     """Like `eventually`, leaving the event loop free; ``condition`` may be a coroutine function."""
     end = time.monotonic() + deadline
     while True:
@@ -208,8 +216,7 @@ async def eventually_async(
             last = error
         else:
             if last:
-                result: T = last
-                return result
+                return last
         if time.monotonic() >= end:
             raise AssertionError(_never(what or _words(condition), deadline, last))
         await asyncio.sleep(interval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,12 @@ from testrun import manifests
 from testrun.layers import ROOT
 
 PYTHON_FOLDERS = ("operator/roadstead", "scripts", "tests", "workloads/chat/src", "workloads/chat-load/src", "bench")
+CHART_GATES = {
+    "helm lint": manifests.lint,
+    "kubeconform": manifests.conform,
+    "kube-score": manifests.score,
+    "checkov": manifests.review,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,10 +49,8 @@ def gates() -> Iterator[Gate]:
     if (ROOT / "scripts" / "generate").exists():
         yield Gate("generated files", _command(ROOT / "scripts" / "generate", "--check"), "scripts/generate")
     for chart in sorted((ROOT / "charts").glob("*/Chart.yaml")):
-        name = chart.parent.name
-        yield Gate(f"helm lint {name}", lambda chart=chart: manifests.lint(chart.parent))  # type: ignore[misc]
-        yield Gate(f"kubeconform {name}", lambda chart=chart: manifests.conform(chart.parent))  # type: ignore[misc]
-        yield Gate(f"kube-score {name}", lambda chart=chart: manifests.score(chart.parent))  # type: ignore[misc]
+        for title, look in CHART_GATES.items():
+            yield Gate(f"{title} {chart.parent.name}", functools.partial(_look, look, chart.parent))
 
 
 def tools() -> list[str]:
@@ -63,6 +68,13 @@ def run(command: list[str | Path], *, stdin: str | None = None) -> str:
 
 def _command(*command: str | Path) -> Callable[[], str]:
     return lambda: run(list(command))
+
+
+def _look(look: Callable[[Path], str], chart: Path) -> str:
+    try:
+        return look(chart)
+    except manifests.GateError as error:
+        return str(error)
 
 
 def _venv(program: str) -> Path:
