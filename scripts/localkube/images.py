@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from localkube import cache, docker, imagearchive, images_local, nodeimage, progress
@@ -19,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PREFIX = "roadstead.local"
 BASE = "python:3.13-slim"
 USER = "65532:65532"
+KEPT_ARCHIVES = 8
+KEPT_SECONDS = 3600.0
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -117,7 +120,7 @@ def _without_registry(name: str, program: Program, variant: str) -> Image:
         with (directory / "image.tar").open("wb") as output:
             imagearchive.write(output, reference, layers, config)
 
-    return Image(reference, cache.entry("image", key, make, what=f"image {name}") / "image.tar")
+    return _kept(name, reference, key, make)
 
 
 def _with_docker(name: str, program: Program, variant: str, on: Docker | None) -> Image:
@@ -134,7 +137,22 @@ def _with_docker(name: str, program: Program, variant: str, on: Docker | None) -
             dockerfile(on, name, reference, base=BASE, variant=variant)
             on.run("save", "-o", str(directory / "image.tar"), reference)
 
-    return Image(reference, cache.entry("image", key, make, what=f"image {name}") / "image.tar")
+    return _kept(name, reference, key, make)
+
+
+def _kept(name: str, reference: str, key: str, make: Callable[[Path], None]) -> Image:
+    archive = cache.entry("image", key, make, what=f"image {name}") / "image.tar"
+    _remove_old()
+    return Image(reference, archive)
+
+
+def _remove_old() -> None:
+    """Keep the newest archives only: each edit of our code makes one of 80 to 250 MB, made again in a second."""
+    entries = [entry for entry in (cache.root() / "image").iterdir() if not entry.name.startswith(".")]
+    by_use = sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for entry in by_use[KEPT_ARCHIVES:]:
+        if entry.stat().st_mtime < time.time() - KEPT_SECONDS:  # another run may be loading it right now
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def dockerfile(on: Docker, name: str, reference: str, *, base: str, variant: str = "") -> None:

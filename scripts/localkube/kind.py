@@ -248,13 +248,15 @@ class Session:
         self._bridges: dict[str, str] = {}
         self._image: str | None = None
         self._stack = contextlib.ExitStack()
+        self.run = runs.create()
+        self._janitor = _start_janitor(self.run.id)  # before anything that it would have to remove
         try:
             self.docker = self._stack.enter_context(docker.attached())
-            self.run = runs.create()
             self.run.note(host=self.docker.host, ours=self.docker.ours)
-            self._janitor = _start_janitor(self.run.id)
         except BaseException:
             self._stack.close()
+            self.run.release(remove=True)
+            self._janitor.communicate(b"done\n")
             raise
 
     def start(

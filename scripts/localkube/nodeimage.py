@@ -5,10 +5,12 @@ Built here, it is keyed by everything that goes into it, so a warm start finds i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -22,6 +24,7 @@ OWN = "roadstead.local/kind-node"
 REGISTRY = "https://registry-1.docker.io/v2/"
 REGISTRY_SECONDS = 5.0
 PULL_SECONDS = 900.0
+UNUSED_SECONDS = 2 * 86400.0
 
 CONFIG = imagearchive.Config(
     entrypoint=("/usr/local/bin/entrypoint", "/sbin/init"),
@@ -49,6 +52,7 @@ def ensure(docker: Docker) -> str:
     own = own_reference()
     for reference in (published, own):
         if docker.has_image(reference):
+            _mark_used(reference)
             return reference
     if registry_answers():
         with progress.step(f"pull {published}"):
@@ -59,6 +63,7 @@ def ensure(docker: Docker) -> str:
             else:
                 return published
     _build(docker, own)
+    _mark_used(own)
     return own
 
 
@@ -116,7 +121,7 @@ def _build(docker: Docker, reference: str) -> None:
                 layer = imagearchive.layer(root, Path(scratch) / "layer.tar", faithful=True)
                 subprocess.run(["rm", "-rf", str(root)], check=True)
                 load(docker, reference, [layer], CONFIG)
-        _remove_old(docker, reference)
+        _remove_unused(docker, reference)
 
 
 def load(docker: Docker, reference: str, layers: Iterable[imagearchive.Layer], config: imagearchive.Config) -> None:
@@ -141,8 +146,21 @@ def load(docker: Docker, reference: str, layers: Iterable[imagearchive.Layer], c
         raise NodeImageError(f"docker load of {reference} failed: {said.decode(errors='replace').strip()[-1000:]}")
 
 
-def _remove_old(docker: Docker, keep: str) -> None:
-    """Remove node images of former content; those in use stay, docker refuses to remove them."""
+def _mark_used(reference: str) -> None:
+    mark = _mark(reference)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        mark.touch()
+
+
+def _remove_unused(docker: Docker, keep: str) -> None:
+    """Remove node images of former content that no checkout used lately; docker itself refuses those in use."""
     for reference in docker.lines("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", OWN):
-        if reference != keep:
+        mark = _mark(reference)
+        if reference != keep and (not mark.exists() or mark.stat().st_mtime < time.time() - UNUSED_SECONDS):
             docker.run("image", "rm", reference, check=False)
+            mark.unlink(missing_ok=True)
+
+
+def _mark(reference: str) -> Path:
+    return cache.root() / "nodeimage" / reference.rsplit(":", 1)[1]
