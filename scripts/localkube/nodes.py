@@ -7,7 +7,7 @@ from typing import Any
 
 from localkube.rest import Api
 
-CAPACITY = {"cpu": "32", "memory": "128Gi", "pods": "1000"}
+CAPACITY = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "256Gi", "pods": "1000"}
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -27,7 +27,7 @@ def add(
         count: How many: ``<prefix>-0`` to ``<prefix>-<count - 1>``.
         labels: On every node, for example ``{REGION_LABEL: "hkg", ZONE_LABEL: "hkg-a"}``.
         prefix: Of the names.
-        capacity: Kubernetes quantities, default 32 CPUs, 128 GiB, 1000 pods.
+        capacity: Kubernetes quantities, default 32 CPUs, 128 GiB, 256 GiB of disk, 1000 pods.
     """
     names = [f"{prefix}-{number}" for number in range(count)]
     for name in names:
