@@ -8,7 +8,7 @@ import yaml
 
 from clusters import kubectl, kubectl_json
 from localkube.bare import BareCluster
-from operators import NAMESPACE, chart
+from localoperator import NAMESPACE, chart
 
 CONFIGURATION = "roadstead"
 

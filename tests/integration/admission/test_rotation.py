@@ -18,7 +18,7 @@ from clusters import StartCluster, eventually_async
 from integration.admission.serving import CONFIGURATION, NAMESPACE, bundles, install_webhooks, region
 from localkube import ports, rbac
 from localkube.bare import BareCluster
-from operators import SERVICE_ACCOUNT, grant
+from localoperator import SERVICE_ACCOUNT, grant
 from roadstead.admission.certificates import Lifetimes, serving_names
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.server import WebhookServer

@@ -12,7 +12,7 @@ from clusters import StartCluster, eventually, fresh_namespace, kubectl, run_kub
 from integration.admission.serving import CONFIGURATION, NAMESPACE, apply, bundles, install_webhooks, region, service
 from localkube import ports
 from localkube.bare import BareCluster
-from operators import Operator, grant
+from localoperator import Operator, grant
 
 Run = Callable[[], Operator]
 
