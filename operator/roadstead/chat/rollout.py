@@ -8,7 +8,8 @@ so).
 
 Words used here:
 
-* *target*: the revision that the spec stands for. *good*: the last one with which a rollout completed.
+* *target*: the revision that the spec stands for. *good*: the last one with which a rollout completed;
+  before that, the first that was settled anywhere.
 * A region is *in flight* from the moment it is moved until it is settled. A region that was never settled has nothing
   to lose: it is moved at once, needs no bake, is not counted against the limit and fails no rollout. So a first install
   goes to all regions at once.
@@ -64,7 +65,7 @@ class State:
 
     Attributes:
         target: hash of the revision that the spec stood for when this was decided; empty before the first.
-        good: hash of the revision with which a rollout last completed; empty before the first.
+        good: hash of the revision to return to; empty before a region was settled for the first time.
         phase: one word for the whole. `RolloutPhase.BAKING` is only ever shown, never remembered.
         started_at: when the rollout to ``target`` began.
         message: why it failed; kept until the target changes or a person resumes it.
@@ -175,18 +176,13 @@ def decide(state: State, target: str, views: Sequence[RegionView], policy: Rollo
     """
     now = _whole_seconds(now)
     by_name = {view.name: view for view in views}
-    state = _with_target(state, target, now)
-    state = _with_pause(state, policy, now)
-    state = _with_members(state, views, now)
-    failure = _failure(state, by_name, policy, now)
-    state = replace(
-        state,
-        regions={name: _observed(region, by_name[name], state, policy, now) for name, region in state.regions.items()},
-    )
-    if failure is not None:
-        state = _failed(state, failure, policy)
-    state, moved = _with_moves(state, _order(views), policy, now)
-    state = _with_phase(state, by_name, policy, now)
+    moved: list[str] = []
+    while True:
+        state, more = _step(state, target, views, policy, now)
+        moved += more
+        # A region may run already what it is given back; then it is settled at once, and the next one may follow.
+        if not any(by_name[name].runs == state.regions[name].revision for name in more):
+            break
     overdue = {
         name: finding
         for name, region in state.regions.items()
@@ -194,12 +190,32 @@ def decide(state: State, target: str, views: Sequence[RegionView], policy: Rollo
     }
     return Decision(
         state=state,
-        moved=moved,
+        moved=tuple(moved),
         persist_first=any(state.regions[name].protected for name in moved),
         wake_at=_wake_at(state, policy, now),
         overdue=overdue,
         waiting=_waiting(state, by_name, policy),
     )
+
+
+def _step(
+    state: State, target: str, views: Sequence[RegionView], policy: Rollout, now: datetime
+) -> tuple[State, tuple[str, ...]]:
+    """What is seen, then what fails, then who is moved."""
+    by_name = {view.name: view for view in views}
+    state = _with_target(state, target, now)
+    state = _resumed(state, policy, now)
+    state = _with_members(state, views, policy, now)
+    failure = _failure(state, by_name, policy, now)
+    state = replace(
+        state,
+        regions={name: _observed(region, by_name[name], state, policy, now) for name, region in state.regions.items()},
+    )
+    state = _with_first_good(state)
+    if failure is not None:
+        state = _failed(state, failure, policy)
+    state, moved = _with_moves(state, _order(views), policy, now)
+    return _paused(_with_phase(state, by_name, policy, now), policy), moved
 
 
 def _with_target(state: State, target: str, now: datetime) -> State:
@@ -209,13 +225,19 @@ def _with_target(state: State, target: str, now: datetime) -> State:
     return replace(state, target=target, phase=RolloutPhase.PROGRESSING, started_at=now, message="")
 
 
-def _with_pause(state: State, policy: Rollout, now: datetime) -> State:
-    """Pausing takes note of a failure; running again after that tries once more. A rollback is never paused."""
-    if policy.state is RolloutState.PAUSED:
-        if state.phase in (RolloutPhase.PROGRESSING, RolloutPhase.FAILED, RolloutPhase.ROLLED_BACK):
-            return replace(state, phase=RolloutPhase.PAUSED)
-        return state
-    if state.phase is not RolloutPhase.PAUSED:
+def _is_paused(policy: Rollout) -> bool:
+    return policy.state is RolloutState.PAUSED
+
+
+def _paused(state: State, policy: Rollout) -> State:
+    """Pausing also takes note of a failure. A rollback that has begun is not paused."""
+    pausable = (RolloutPhase.PROGRESSING, RolloutPhase.FAILED, RolloutPhase.ROLLED_BACK)
+    return replace(state, phase=RolloutPhase.PAUSED) if _is_paused(policy) and state.phase in pausable else state
+
+
+def _resumed(state: State, policy: Rollout, now: datetime) -> State:
+    """Running again after a pause: what had failed is tried once more, with its time before it."""
+    if _is_paused(policy) or state.phase is not RolloutPhase.PAUSED:
         return state
     regions = {
         name: replace(region, since=now) if region.stage is RegionStage.UPDATING else region
@@ -224,9 +246,9 @@ def _with_pause(state: State, policy: Rollout, now: datetime) -> State:
     return replace(state, phase=RolloutPhase.PROGRESSING, message="", regions=regions)
 
 
-def _with_members(state: State, views: Sequence[RegionView], now: datetime) -> State:
+def _with_members(state: State, views: Sequence[RegionView], policy: Rollout, now: datetime) -> State:
     """Regions that left the topology are forgotten; new ones begin with what the service is meant to run."""
-    begin = state.target if state.phase in _FORWARD else state.good or state.target
+    begin = state.target if state.phase in _FORWARD and not _is_paused(policy) else state.good or state.target
     return replace(
         state,
         regions={
@@ -259,14 +281,14 @@ def _observed(region: RegionState, view: RegionView, state: State, policy: Rollo
 
 
 def _reopens(region: RegionState, state: State) -> bool:
-    """While a new revision goes round, a settled region that loses pods with it is watched again before the next."""
-    proving = state.phase is RolloutPhase.PROGRESSING and region.revision == state.target != state.good
+    """While a new revision is not proven, a settled region that loses pods with it is watched again before the next."""
+    proving = state.phase in _FALLIBLE and region.revision == state.target != state.good
     return proving and region.stage is RegionStage.SETTLED
 
 
 def _bake(region: RegionState, state: State, policy: Rollout) -> timedelta:
     """How long the region must stay ready; no time for a revision that is proven or a region with nothing to lose."""
-    unproven = region.revision == state.target != state.good
+    unproven = region.revision != state.good
     return policy.bake_time if unproven and region.protected else timedelta()
 
 
@@ -283,13 +305,19 @@ def _failure(state: State, views: Mapping[str, RegionView], policy: Rollout, now
     return None
 
 
+def _with_first_good(state: State) -> State:
+    """Before the first rollout has completed, what is settled in one region is the best that there is to return to."""
+    if state.good:
+        return state
+    settled = (region.revision for region in state.regions.values() if not region.in_flight)
+    return replace(state, good=next(settled, ""))
+
+
 def _failed(state: State, failure: Finding, policy: Rollout) -> State:
-    if policy.on_failure is OnFailure.ROLL_BACK and any(
-        region.revision == state.target != (state.good or region.last_good) for region in state.regions.values()
-    ):
+    if policy.on_failure is OnFailure.ROLL_BACK:
         return replace(state, phase=RolloutPhase.ROLLING_BACK, message=failure.message)
-    if policy.state is RolloutState.PAUSED:
-        return state  # it has stopped already, because a person said so
+    if _is_paused(policy) or state.phase is RolloutPhase.FAILED:
+        return state  # it has stopped already; the first reason stands
     return replace(state, phase=RolloutPhase.FAILED, message=failure.message)
 
 
@@ -297,6 +325,8 @@ def _with_moves(
     state: State, order: Sequence[RegionView], policy: Rollout, now: datetime
 ) -> tuple[State, tuple[str, ...]]:
     """Give regions the revision that they should have, as far as that is safe now."""
+    if _is_paused(policy) and state.phase is not RolloutPhase.ROLLING_BACK:
+        return state, ()
     regions = dict(state.regions)
     moved = []
     for view in order:
@@ -322,7 +352,7 @@ def _destination(region: RegionState, state: State) -> str:
     if state.phase in _FORWARD:
         return state.target
     if state.phase in _BACKWARD:
-        return state.good or region.last_good or region.revision
+        return state.good
     return region.revision
 
 

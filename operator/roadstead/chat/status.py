@@ -121,7 +121,7 @@ def remembered(status: ChatServiceStatus) -> rollout.State:
 
 def present(status: ChatServiceStatus) -> frozenset[str]:
     """Names of the regions where the service has been placed, as far as the status knows."""
-    return frozenset(region.name for region in status.regions if region.revision)
+    return frozenset(region.name for region in status.regions if region.applied)
 
 
 _FAILED: Final = (RolloutPhase.FAILED, RolloutPhase.ROLLING_BACK, RolloutPhase.ROLLED_BACK)
@@ -219,8 +219,8 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
     """The whole status.
 
     Args:
-        facts: what it is derived from. The same facts give the same status, but for the times of conditions that change.
-        now: the present moment, for those.
+        facts: what it is derived from; the same facts always give the same status.
+        now: the present moment, for the conditions that change.
     """
     state = facts.decision.state
     subjects = tuple(_subject(placement, facts) for placement in facts.placements)
@@ -252,7 +252,7 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
 
 
 def invalid(status: ChatServiceStatus, message: str, generation: int, now: datetime) -> ChatServiceStatus:
-    """The status of a service whose spec cannot be carried out; what runs stays as it is, and so does what is said of it.
+    """The status of a service whose spec cannot be carried out: what runs stays, and so does what is said of it.
 
     Args:
         status: as it was stored before.
