@@ -173,7 +173,8 @@ def test_a_member_with_named_namespaces_is_prepared_by_one_command(cluster: Bare
         "--set=member.namespaces={chat}",
         "--set=member.createNamespaces=true",
     )
-    assert "region-NAME" in answer
+    assert "roadstead region add NAME" in answer
+    assert "write in chat only" in answer
     account = f"system:serviceaccount:{NAMESPACE}:roadstead-member"
     eventually(lambda: may(cluster, account, "patch", "secrets", "-n", "chat"), what="the binding to count")
     assert may(cluster, account, "watch", "secrets", "--all-namespaces")
