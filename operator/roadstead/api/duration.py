@@ -25,6 +25,8 @@ MILLISECONDS = {
     "w": 7 * 86_400_000,
     "y": 365 * 86_400_000,
 }
+# More could not be written back: seven digits of days.
+_MOST = 9_999_999 * MILLISECONDS["d"]
 _WHOLE = re.compile(PATTERN)
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d|w|y)")
 # What format() writes. No weeks: "30d" reads better than "4w2d".
@@ -41,14 +43,14 @@ def parse_duration(text: str) -> timedelta:
         The sum of the parts.
 
     Raises:
-        ValueError: The text is not a duration, is longer than 32 characters, or more than a timedelta can hold.
+        ValueError: The text is not a duration, is longer than 32 characters, or more than 27,000 years.
     """
     if len(text) > MAX_LENGTH or not _WHOLE.match(text) or text.endswith("\n"):
         raise ValueError(f"{text[:64]!r} is not a duration; write numbers with ms, s, m, h, d, w or y, such as 1h30m")
-    try:
-        return timedelta(milliseconds=sum(int(n) * MILLISECONDS[unit] for n, unit in _PART.findall(text)))
-    except OverflowError:
-        raise ValueError(f"{text[:64]!r} is longer than 2.7 million years; write less") from None
+    milliseconds = sum(int(n) * MILLISECONDS[unit] for n, unit in _PART.findall(text))
+    if milliseconds > _MOST:
+        raise ValueError(f"{text[:64]!r} is longer than 27,000 years; write less")
+    return timedelta(milliseconds=milliseconds)
 
 
 def format_duration(value: timedelta) -> str:

@@ -22,8 +22,8 @@ def test_reads(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-def test_more_than_python_can_hold_is_refused_and_not_wrapped() -> None:
-    with pytest.raises(ValueError, match=r"longer than 2\.7 million years"):
+def test_more_than_can_be_written_back_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than 27,000 years"):
         parse_duration("9999999y")
 
 
