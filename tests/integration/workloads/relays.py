@@ -215,7 +215,7 @@ class Client:
             message = await self.socket.receive(timeout=seconds)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 raise ConnectionError(f"closed with {self.socket.close_code}")
-            self._ready = [orjson.loads(line) for line in message.data.splitlines()]
+            self._ready = [orjson.loads(line) for line in message.data.split("\n")]
             self.frames += self._ready
         return self._ready.pop(0)
 

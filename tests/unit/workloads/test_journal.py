@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,6 +174,31 @@ async def test_a_full_disk_refuses_in_order_and_recovers(journal: Journal) -> No
     writer.put(Append(draft("another"), Sender(), other.append))
     await writer.run(lambda _: 0)
     assert isinstance(other[0], Accepted), "another sender's message"
+    await asyncio.to_thread(writer.stop)
+
+
+async def test_nothing_is_told_before_the_commit_has_returned(journal: Journal) -> None:
+    """Mutant: `_report` before `journal.commit()`."""
+    committing, may_return = threading.Event(), threading.Event()
+    commit = journal.commit
+
+    def slow_commit() -> None:
+        committing.set()
+        assert may_return.wait(10)
+        commit()
+
+    journal.commit = slow_commit  # type: ignore[method-assign]
+    told: list[object] = []
+    writer = Writer(journal, asyncio.get_running_loop(), told.append, told.append)
+    writer.start()
+    writer.put(Append(draft("a"), Sender(), told.append))
+    await asyncio.to_thread(committing.wait, 10)
+    await asyncio.sleep(0.1)
+    assert told == []
+    may_return.set()
+    await writer.run(lambda _: 0)
+    assert isinstance(told[0], Committed), "first what readers get, then the answer"
+    assert isinstance(told[1], Accepted)
     await asyncio.to_thread(writer.stop)
 
 

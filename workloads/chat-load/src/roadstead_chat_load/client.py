@@ -169,7 +169,7 @@ class Client:
                 async for frame in stream:
                     if frame.type is not aiohttp.WSMsgType.TEXT:
                         break
-                    for line in frame.data.splitlines():
+                    for line in frame.data.split("\n"):
                         self._take(orjson.loads(line))
             finally:
                 acking.cancel()

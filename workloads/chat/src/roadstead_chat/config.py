@@ -48,7 +48,10 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. Durations are seconds, sizes bytes. docs/workload-contract.md has the table for people."""
+    """All settings; docs/workload-contract.md has the table for people.
+
+    Durations are seconds, sizes bytes. An empty ``listen_host`` means every address, of IPv4 and IPv6.
+    """
 
     service: str
     region: str
@@ -191,7 +194,7 @@ def load(environ: Mapping[str, str]) -> Config:
         pod_ip=environ.get("POD_IP", ""),
         token_public_keys=read.public_keys("CHAT_TOKEN_PUBLIC_KEYS"),
         tls_dir=Path(read.text("CHAT_TLS_DIR", "/etc/chat/tls")),
-        listen_host=read.text("CHAT_LISTEN_HOST", "0.0.0.0"),  # noqa: S104  a pod serves on its pod address
+        listen_host=read.text("CHAT_LISTEN_HOST", ""),
         listen_port=read.integer("CHAT_LISTEN_PORT", 8443, 0, 65_535, "port"),
         ops_port=read.integer("CHAT_OPS_PORT", 9090, 0, 65_535, "port"),
         retention_sessions=read.integer("CHAT_RETENTION_SESSIONS_SECONDS", 30 * DAY, 1, 36_500 * DAY, "seconds"),

@@ -97,7 +97,10 @@ class Connection:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            (result,) = await asyncio.gather(reading, return_exceptions=True)
+            if isinstance(result, Exception):
+                _log.error("a client's frame could not be served", exc_info=result)
+                self.end(Close.STORE_FAILED, "the relay failed")
             self._stop_rooms()
             await self._finish(writing)
             await self.save_acks()
@@ -131,7 +134,7 @@ class Connection:
         async for frame in self._socket:
             if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 break
-            for line in frame.data.splitlines():
+            for line in frame.data.split("\n" if frame.type is WSMsgType.TEXT else b"\n"):
                 try:
                     await self._handle(line)
                 except FrameError as error:
@@ -144,14 +147,23 @@ class Connection:
             case Send() as send:
                 await self._send(send)
             case Ack() as ack:
-                self._on.metrics.acks.inc()
-                self._acks[ack.room] = joined(self._acks.get(ack.room, {}), ack.cursor)
+                self._acknowledge(ack)
             case Join() as join:
                 await self._join(join)
             case Leave(room):
                 self._leave(room)
             case Hello(after):
                 await self._wait_for(after)
+
+    def _acknowledge(self, ack: Ack) -> None:
+        if ack.room not in self._rooms:
+            self._say(error_frame(Code.NOT_JOINED, "the room is not joined; join it first", room=ack.room))
+            return
+        self._on.metrics.acks.inc()
+        # Only what exists: an invented origin or number would be kept for the client, and shared with all replicas.
+        held = self._on.relay.held
+        real = {origin: min(seq, held[origin]) for origin, seq in ack.cursor.items() if origin in held}
+        self._acks[ack.room] = joined(self._acks.get(ack.room, {}), real)
 
     async def _send(self, send: Send) -> None:
         config = self._on.config

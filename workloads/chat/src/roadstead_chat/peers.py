@@ -123,10 +123,10 @@ class Peers:
                 try:
                     await self._read(session, endpoint)
                 except (aiohttp.ClientError, OSError, TimeoutError, PeerError, FrameError, StoreError) as error:
-                    if endpoint in self._live:
+                    if endpoint in self._live or failures + 1 == SILENT_AFTER:
                         self._metrics.peer_failures.inc()
                         _log.warning(
-                            "the stream of a replica ended",
+                            "a replica cannot be read",
                             extra={"peer": endpoint[0], "error": str(error) or repr(error)},
                         )
                 finally:

@@ -118,7 +118,7 @@ class Server:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
             await runner.setup()
             runners.append(runner)
-            site = web.TCPSite(runner, config.listen_host, port, ssl_context=tls, backlog=1024)
+            site = web.TCPSite(runner, config.listen_host or None, port, ssl_context=tls, backlog=1024)
             await site.start()
         _log.info(
             "listening",
