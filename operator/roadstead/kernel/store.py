@@ -182,9 +182,12 @@ class ChildStore:
             self._blobs[owner] = blob + _pack([replace(new, expected=new.fields) if expected else new])
             return [owner, *former]
         old = next(_unpack(blob[place.start : place.end]))
-        if old.resource_version > version:
-            return []
         same_object = old.uid == new.uid
+        if old.resource_version > version:
+            if expected and same_object:  # somebody, often a controller, wrote before our answer came back
+                late = _pack([replace(old, expected=new.fields)])
+                self._blobs[owner] = blob[: place.start] + late + blob[place.end :]
+            return []
         new = replace(new, expected=new.fields if expected else old.expected if same_object else NOTHING)
         self._blobs[owner] = blob[: place.start] + _pack([new]) + blob[place.end :]
         return [] if new == replace(old, resource_version=version) else [owner]

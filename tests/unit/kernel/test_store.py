@@ -71,6 +71,25 @@ def test_what_our_write_left_is_expected_until_the_next_one(store: ChildStore) -
     assert drifted.expected == record.expected != drifted.fields
 
 
+@pytest.mark.parametrize("meanwhile", ["f:spec", "f:other"])
+def test_an_answer_that_comes_after_the_next_event_still_says_what_is_expected(
+    store: ChildStore, meanwhile: str
+) -> None:
+    """A controller writes a status before our answer is back: without this, each such child costs a read."""
+    store.upsert(DEPLOYMENTS, seen(A, version=2, fields={meanwhile: {}}))
+    store.upsert(DEPLOYMENTS, seen(A, version=1, fields={"f:spec": {}}), expected=True)
+    (record,) = store.children(A)
+    assert record.resource_version == 2
+    assert record.expected == to_record(DEPLOYMENTS, seen(A, fields={"f:spec": {}})).fields
+    assert (record.fields == record.expected) is (meanwhile == "f:spec"), "a foreign change in between is drift"
+
+
+def test_a_late_answer_about_another_object_says_nothing(store: ChildStore) -> None:
+    store.upsert(DEPLOYMENTS, seen(A, number=2, version=2))
+    store.upsert(DEPLOYMENTS, seen(A, number=1, version=1), expected=True)
+    assert store.children(A)[0].expected == NOTHING
+
+
 def test_confirming_takes_the_present_fields_as_expected_unless_they_moved_on(store: ChildStore) -> None:
     store.upsert(SERVICES, seen(A, version=1))
     store.upsert(SECRETS, seen(A, version=1, number=2, fields={"f:a": {}}))
