@@ -23,7 +23,8 @@ from roadstead.kernel.errors import UntrustedKubeconfig
 from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
-"""``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended."""
+"""``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended. On a service
+that leaves regions: the names of those that it does not wait for, with commas between; ``*`` for all."""
 
 _NAMED = 3
 """Number of services that a message names; the others are counted."""
@@ -178,8 +179,10 @@ def placed_in(region: str, service: Mapping[str, Any]) -> PlacedService | None:
     named = region in _names((spec.get("topology") or {}).get("regions"))
     if not named and region not in _names(status.get("regions")):
         return None
-    jurisdictions = (spec.get("residency") or {}).get("jurisdictions") or ()
     metadata = service["metadata"]
+    if (not named or metadata.get("deletionTimestamp")) and {region, "*"} & _given_up(metadata):
+        return None
+    jurisdictions = (spec.get("residency") or {}).get("jurisdictions") or ()
     return PlacedService(metadata.get("namespace", ""), metadata["name"], named, tuple(jurisdictions))
 
 
@@ -302,14 +305,14 @@ def _kubeconfig_elsewhere(region: Region, before: Region | None, facts: RegionFa
 
 def _kubeconfig_without_key(region: Region, before: Region | None, facts: RegionFacts) -> list[Problem]:
     reference, secret = region.spec.cluster.kubeconfig_secret_ref, facts.kubeconfig
-    if reference is None or secret is None or not secret.keys or reference.key in secret.keys:
+    if reference is None or secret is None or secret.keys is None or reference.key in secret.keys:
         return []
     return [
         Problem(
             "spec.cluster.kubeconfigSecretRef.key",
             reference.key,
             f"is {reference.key}, which Secret {reference.namespace}/{reference.name} does not have",
-            f"write one that it has ({', '.join(sorted(secret.keys)[:5])}), or add {reference.key} to it",
+            f"write one that it has ({', '.join(sorted(secret.keys)[:5]) or 'none'}), or add {reference.key} to it",
         )
     ]
 
@@ -409,6 +412,12 @@ def _jurisdiction(body: Mapping[str, Any] | None) -> Any:
 
 def _names(entries: Any) -> set[str]:
     return {str(entry.get("name", "")) for entry in entries or () if isinstance(entry, Mapping)}
+
+
+def _given_up(metadata: Mapping[str, Any]) -> set[str]:
+    """Regions that a leaving service does not wait for."""
+    value = str((metadata.get("annotations") or {}).get(ABANDON_ANNOTATION, ""))
+    return {part.strip() for part in value.split(",")}
 
 
 def _listed(services: Sequence[PlacedService]) -> str:

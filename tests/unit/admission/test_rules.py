@@ -287,6 +287,13 @@ def test_a_sound_member_is_let_through_without_a_word() -> None:
         pytest.param(
             member(),
             None,
+            RegionFacts(HOME, kubeconfig=SecretFact(frozenset())),
+            ("key is kubeconfig", "add kubeconfig to it"),
+            id="an empty Secret",
+        ),
+        pytest.param(
+            member(),
+            None,
             RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"config"}))),
             ("key is kubeconfig", "write one that it has (config)"),
             id="a key that the Secret does not have",
@@ -417,6 +424,12 @@ def test_only_the_word_true_abandons() -> None:
     assert deleted((FREE,), **{ABANDON_ANNOTATION: ""}).refusals
 
 
+def leaving(named: str, given_up: str) -> dict[str, Any]:
+    body = chat(named) | {"status": {"regions": [{"name": "hkg"}]}}
+    body["metadata"] = body["metadata"] | {"annotations": {ABANDON_ANNOTATION: given_up}}
+    return body
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -429,6 +442,16 @@ def test_only_the_word_true_abandons() -> None:
             id="by what is left of it there",
         ),
         pytest.param(chat("sin"), None, id="not at all"),
+        pytest.param(leaving("sin", "mfm, hkg"), None, id="not when it leaves without waiting for the region"),
+        pytest.param(leaving("sin", "*"), None, id="not when it leaves without waiting for any"),
+        pytest.param(
+            leaving("sin", "mfm"), PlacedService("bank", "chat", False), id="when it gave up another region only"
+        ),
+        pytest.param(
+            leaving("hkg", "hkg"),
+            PlacedService("bank", "chat", True),
+            id="when it is to stay there after all",
+        ),
         pytest.param({"metadata": {"name": "chat", "namespace": "bank"}}, None, id="not when it has no spec"),
     ],
 )
