@@ -42,11 +42,6 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
         "spec.autoscaling.maxReplicas",
         "is 5, below the 7 replicas of region sin",
     ),
-    (
-        {"spec.autoscaling": {"maxReplicas": 5}, "spec.topology.regions[1].replicas": 0},
-        "spec.autoscaling",
-        "is set, but region sin has 0 replicas",
-    ),
     ({"spec.autoscaling": peak(replicas=11)}, "spec.autoscaling.peaks[eve].replicas", "is 11, above maxReplicas 10"),
     ({"spec.autoscaling": peak(timeZone="Asia/Hongkong")}, "spec.autoscaling.peaks[eve].timeZone", "is Asia/Hongkong"),
     ({"spec.autoscaling": peak(timeZone="America")}, "spec.autoscaling.peaks[eve].timeZone", "is America, which"),

@@ -76,7 +76,7 @@ def _replicas(spec: ChatServiceSpec) -> Iterator[tuple[str, int]]:
     """Every region that has pods, with the fewest that it has."""
     for region in spec.topology.regions:
         fewest = spec.replicas if region.replicas is None else region.replicas
-        if spec.autoscaling is not None and spec.autoscaling.min_replicas is not None:
+        if fewest and spec.autoscaling is not None and spec.autoscaling.min_replicas is not None:
             fewest = spec.autoscaling.min_replicas
         if fewest:
             yield region.name, fewest
@@ -127,6 +127,12 @@ def _autoscaling_without_effect(spec: ChatServiceSpec) -> Iterator[str]:
             "maxReplicas, or remove spec.autoscaling"
         )
     lowest = min((fewest for _, fewest in _replicas(spec)), default=0)
+    if not lowest:
+        yield (
+            "spec.autoscaling is set, but every region has 0 replicas, which no autoscaler changes; raise "
+            "spec.replicas, or remove spec.autoscaling"
+        )
+        return
     for peak in scaling.peaks:
         if peak.replicas <= lowest:
             yield (

@@ -127,7 +127,7 @@ class TopologyRegion(Model):
         ge=0,
         le=MAX_REPLICAS,
         description="Number of pods in this region, instead of spec.replicas. 0 keeps the region prepared "
-        "without pods.",
+        "without pods; no autoscaler changes that.",
     )
 
 
@@ -263,7 +263,7 @@ class Traffic(Model):
     hostname: HostName | None = Field(
         default=None,
         description="DNS name under which clients reach the service. It is put into the certificates that "
-        "spec.tls.issuerRef asks for, and onto the Services for external-dns.",
+        "spec.tls.issuerRef asks for and, for external-dns, onto the Services of regions that serve clients.",
         examples=["chat.example.com"],
     )
     service_type: ServiceType = Field(
@@ -283,8 +283,8 @@ class Traffic(Model):
     allow_from: Annotated[tuple[NetworkPeer, ...], Field(max_length=32)] = Field(
         default=(),
         description="Who may open connections to the client port, as the peers of a NetworkPolicy. Empty: everybody "
-        "may. All other ports stay closed, but for the metrics port and, between the service's own pods, the "
-        "client port.",
+        "may. All other ports stay closed, but for the metrics port, which any pod of the cluster may scrape. "
+        "The service's own pods always reach each other.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
@@ -472,8 +472,8 @@ class ChatServiceSpec(Model):
     )
     storage: Storage | None = Field(
         default=None,
-        description="A volume for each pod's store (a StatefulSet). Absent: the store lives and dies with the pod (a "
-        "Deployment). Cannot be added or removed later.",
+        description="A volume for each pod's store (a StatefulSet). Absent: the store lives and dies with the pod, 1Gi "
+        "at most (a Deployment). Cannot be added or removed later.",
         examples=[{"size": "1Gi"}],
     )
     config: Annotated[

@@ -58,13 +58,6 @@ def _above_maximum(chat: ChatService) -> Iterator[Values]:
                 yield {"value": scaling.max_replicas, "replicas": replicas, "region": region}
 
 
-def _nothing_to_scale(chat: ChatService) -> Iterator[Values]:
-    if chat.spec.autoscaling is not None:
-        for region, replicas in _replicas(chat.spec):
-            if replicas == 0:
-                yield {"region": region}
-
-
 def _min_above_max(chat: ChatService) -> tuple[Values, ...]:
     scaling = chat.spec.autoscaling
     if scaling is None or scaling.min_replicas is None:
@@ -310,16 +303,6 @@ CHAT_SERVICE_RULES = (
             ),
             "region": f"self.topology.regions.map(r, {_REPLICAS} > self.autoscaling.maxReplicas, r.name)[0]",
         },
-    ),
-    Rule(
-        name="An autoscaled region has pods to begin with",
-        at="spec",
-        field="spec.autoscaling",
-        says="is set, but region {region} has 0 replicas, which an autoscaler never changes",
-        cure="write 1 replica or more for that region, or remove spec.autoscaling",
-        found=_nothing_to_scale,
-        cel=f"!has(self.autoscaling) || self.topology.regions.all(r, {_REPLICAS} > 0)",
-        values={"region": f"self.topology.regions.map(r, {_REPLICAS} == 0, r.name)[0]"},
     ),
     Rule(
         name="A peak's replicas are at most maxReplicas",

@@ -61,12 +61,10 @@ class Reason(StrEnum):
     OUTSIDE_RESIDENCY = "OutsideResidency"
     NAMESPACE_MISSING = "NamespaceMissing"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
-    SECRET_INVALID = "SecretInvalid"  # noqa: S105 - a reason, not a secret
     # children
     REFUSED = "Refused"
     NOT_OURS = "NotOurs"
     FOUGHT_OVER = "FoughtOver"
-    NO_CONFLICT = "NoConflict"
     NOT_AVAILABLE = "NotAvailable"
     # rollout
     ROLLED_OUT = "RolledOut"
@@ -83,7 +81,6 @@ class Reason(StrEnum):
     # regions
     CONNECTED = "Connected"
     NOT_PROBED = "NotProbed"
-    PROBE_FAILED = "ProbeFailed"
     UNREACHABLE = "Unreachable"
     CORDONED = "Cordoned"
     KUBECONFIG_MISSING = "KubeconfigMissing"

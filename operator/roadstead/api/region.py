@@ -125,8 +125,8 @@ class RegionSpec(Model):
     )
     zones: Annotated[tuple[LabelValue, ...], Field(max_length=16), SetList()] = Field(
         default=(),
-        description="Values of the node label topology.kubernetes.io/zone in this region. With two or more, replicas "
-        "are spread evenly over them. Empty: no spreading over zones.",
+        description="Values of the node label topology.kubernetes.io/zone. Pods run only on nodes in these zones; with "
+        "two or more zones they are spread over them. Empty: on every node of the region, wherever there is room.",
         examples=[["hkg-a", "hkg-b"]],
     )
     scheduling: Scheduling = Field(

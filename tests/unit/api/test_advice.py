@@ -63,6 +63,11 @@ def test_nothing_to_say_about_a_sound_service() -> None:
             id="nothing to scale",
         ),
         pytest.param(
+            {"spec.autoscaling": peak(), "spec.replicas": 0},
+            "spec.autoscaling is set, but every region has 0 replicas",
+            id="nothing to begin with",
+        ),
+        pytest.param(
             {"spec.autoscaling": {**peak(), "minReplicas": 5}},
             "spec.autoscaling.peaks[eve].replicas is 5, which every region has anyway",
             id="a peak without effect",

@@ -36,6 +36,10 @@ def test_every_rule_about_chat_services_is_broken_above() -> None:
     [
         pytest.param({"metadata.name": "x" * 28}, id="a name of 28 characters"),
         pytest.param({"spec.topology": PASSIVE}, id="a standby without a role"),
+        pytest.param(
+            {"spec.autoscaling": {"maxReplicas": 5}, "spec.topology.regions[1].replicas": 0},
+            id="a region without pods beside an autoscaled one",
+        ),
         pytest.param({"spec.autoscaling": {"minReplicas": 5, "maxReplicas": 5}}, id="as many at least as at most"),
         pytest.param(
             {"spec.autoscaling": {"minReplicas": 1, "maxReplicas": 1}}, id="fewer than spec.replicas with minReplicas"
