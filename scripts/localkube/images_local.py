@@ -23,6 +23,10 @@ SITE = f"usr/local/lib/python{debian.PYTHON}/dist-packages"
 _INTERPRETER = f"/usr/bin/python{debian.PYTHON}"
 _UNUSED = ("test", "idlelib", "lib2to3", "turtledemo", "ensurepip", "pydoc_data", "sitecustomize.py", "config-*")
 _TRUST = ("etc/ssl/certs/ca-certificates.crt", "etc/ssl/openssl.cnf")
+_RUNTIME = (
+    *("lib*++.so.6", "libgcc_s.so.1", "libm.so.6"),
+    *("librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1", "libresolv.so.2"),  # empty since glibc 2.34
+)
 _ACCOUNTS = "root:x:0:0:root:/:/usr/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/usr/sbin/nologin\n"
 _GROUPS = "root:x:0:\nnonroot:x:65532:\n"
 
@@ -145,9 +149,10 @@ def _fill_base(root: Path) -> None:
         source / _STDLIB, root / _STDLIB, symlinks=True, ignore=shutil.ignore_patterns(*_UNUSED, "__pycache__")
     )
     modules = [f"/{path.relative_to(source)}" for path in sorted((source / _STDLIB / "lib-dynload").glob("*.so"))]
-    # wheels bring most of what they need, but never these
-    runtime = [f"/{path.relative_to(source)}" for path in (source / "usr/lib").glob("*/lib*++.so.6")]
-    runtime += [f"/{path.relative_to(source)}" for path in (source / "usr/lib").glob("*/libgcc_s.so.1")]
+    # wheels bring most of what they need, but never these: manylinux lets them count on the system's
+    runtime = [
+        f"/{path.relative_to(source)}" for name in _RUNTIME for path in sorted((source / "usr/lib").glob(f"*/{name}"))
+    ]
     nodeimage_parts.copy_linked(source, root, [_INTERPRETER, *modules, *runtime])
     for name in ("python3", "python"):
         (root / "usr/bin" / name).symlink_to(f"python{debian.PYTHON}")
