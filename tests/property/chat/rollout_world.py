@@ -108,7 +108,7 @@ def fresh(count: int, rules: Rollout, trouble: int) -> World:
 
 
 def reconciled(world: World, *, crash: bool = False) -> World:
-    """One pass: decide, store, apply. With ``crash`` it ends after what was stored, or was applied without being stored."""
+    """One pass: decide, store, apply. With ``crash`` it ends after storing, or where that is allowed after applying."""
     world = replace(world, sites=tuple(proved(site, world.state) for site in world.sites))
     views = world.views()
     decision = rollout.decide(world.state, world.target, views, world.policy, world.now)

@@ -1,13 +1,15 @@
 """Every interleaving of what can happen to a rollout, up to a depth, on the real `decide`; and long random walks."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from property.chat import rollout_world as model
 from property.chat.rollout_world import Violation, World
-
 from roadstead.api.chatservice import OnFailure, RolloutPhase
 from roadstead.chat import rollout
 
@@ -73,7 +75,7 @@ def explore(start: World, depth: int, every: int) -> int:
     return len(seen)
 
 
-STARTS = {
+STARTS: dict[str, tuple[Callable[[], World], int, int]] = {
     "two regions": (lambda: model.installed(2, model.policy(), trouble=2), 10, 41),
     "two regions, stopping on failure": (
         lambda: model.installed(2, model.policy(OnFailure.PAUSE), trouble=2),
@@ -107,8 +109,9 @@ def test_long_walks_through_four_regions(choices: list[int], parallel: int, on_f
     check_the_end_of_a_bad_revision(world)
 
 
+ORIGINAL_WITH_PHASE = rollout._with_phase
 MUTANTS: dict[str, tuple[str, object, Callable[[], World]]] = {
-    "no bake": ("_bake", lambda *_: rollout.timedelta(), STARTS["two regions"][0]),
+    "no bake": ("_bake", lambda *_: timedelta(), STARTS["two regions"][0]),
     "no limit": ("_free_slots", lambda *_: 99, STARTS["three regions"][0]),
     "unreachable and cordoned regions are moved": (
         "_may_be_moved",
@@ -127,14 +130,13 @@ MUTANTS: dict[str, tuple[str, object, Callable[[], World]]] = {
     "what failed is tried again": (
         "_with_phase",
         lambda state, *_: (
-            rollout.replace(state, phase=RolloutPhase.PROGRESSING)
+            replace(state, phase=RolloutPhase.PROGRESSING)
             if state.phase is RolloutPhase.ROLLING_BACK and not any(r.in_flight for r in state.regions.values())
             else ORIGINAL_WITH_PHASE(state, *_)
         ),
         STARTS["two regions"][0],
     ),
 }
-ORIGINAL_WITH_PHASE = rollout._with_phase
 
 
 @pytest.mark.parametrize("name", MUTANTS)

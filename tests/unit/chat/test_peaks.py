@@ -48,7 +48,8 @@ def test_the_end_is_announced_while_a_peak_lasts() -> None:
 
 def starts(of: Peak, day: datetime, hours: int = 30) -> list[str]:
     """When a peak of one minute becomes active, found second by second where it is announced, in UTC."""
-    found, at = [], day
+    found: list[datetime] = []
+    at = day
     while at < day + timedelta(hours=hours):
         now = floor([of], at)
         if now.active and (not found or found[-1] != at):
