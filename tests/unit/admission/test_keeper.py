@@ -124,6 +124,33 @@ async def test_a_whole_rotation_of_the_ca_publishes_before_it_serves() -> None:
     assert seen[-1] not in first
 
 
+async def test_a_bundle_that_was_late_is_published_one_look_before_the_new_ca_signs() -> None:
+    """The hub refused the webhook configuration for a day, right after the next CA was introduced."""
+    hub, clock = hub_with_webhooks(), HandClock()
+    keeper = keeper_of(hub, clock)
+    await settle(keeper)
+    clock.time += timedelta(days=240)
+    await settle(keeper)
+    clock.time += timedelta(days=6)
+    assert await keeper.tend() == 0.0
+    apply = hub.apply
+
+    async def refuse(*_: Any, **__: Any) -> dict[str, Any]:
+        raise Unreachable("hub does not answer")
+
+    hub.apply = refuse  # type: ignore[method-assign]
+    with pytest.raises(Unreachable):
+        await keeper.tend()
+    clock.time += timedelta(days=1)
+    hub.apply = apply  # type: ignore[method-assign]
+    signed = stored(hub, "tls.crt")
+    await keeper.tend()
+    assert bundles(hub)[0] == stored(hub, "ca.crt")
+    assert stored(hub, "tls.crt") == signed
+    await settle(keeper)
+    assert stored(hub, "tls.crt") != signed
+
+
 async def test_who_loses_the_race_to_create_uses_what_the_winner_made() -> None:
     hub, clock = hub_with_webhooks(), HandClock()
     winner, loser = keeper_of(hub, clock), keeper_of(hub, clock)

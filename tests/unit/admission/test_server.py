@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from roadstead.admission.certificates import Establish, IssueServing, Material, carry_out
+from roadstead.admission.certificates import Establish, IssueServing, Material, Pair, carry_out
 from roadstead.admission.server import MAX_REVIEW_BYTES, WebhookServer
 from roadstead.admission.tls import ServingTls
 from roadstead.admission.webhook import ENDPOINTS
@@ -204,6 +204,19 @@ async def test_the_server_waits_for_its_first_certificate() -> None:
     async with asyncio.timeout(5):
         assert (await first)["url"] == f"https://127.0.0.1:{server.port}"
     await stream.aclose()
+
+
+async def test_a_pair_that_does_not_fit_leaves_the_one_before_in_service() -> None:
+    tls, material, reviewer = ServingTls(), make(), Reviewer()
+    load(tls, material)
+    stranger = make()
+    async with serving(tls, reviewer) as server:
+        with pytest.raises(ValueError, match="do not belong together"):
+            load(tls, Material(material.authority, Pair(material.serving.certificate, stranger.serving.key)))
+        with pytest.raises(ValueError, match="do not belong together"):
+            load(tls, Material(material.authority, Pair(stranger.serving.certificate, material.serving.key)))
+        status, _ = await post(server, material, "/validate-chatservice", review())
+    assert status == 200
 
 
 async def test_a_certificate_changes_under_load_without_a_failed_call() -> None:
