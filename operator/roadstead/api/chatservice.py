@@ -5,10 +5,17 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from roadstead.api.conditions import Conditions
+from roadstead.api.autoscaling import Autoscaling, Peak
+from roadstead.api.chatservice_status import (
+    ChatServiceStatus,
+    RegionRolloutPhase,
+    RegionStage,
+    RolloutPhase,
+    RolloutStatus,
+    ServiceRegionStatus,
+)
 from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import (
-    DnsLabel,
     DnsName,
     HostName,
     Integer,
@@ -18,25 +25,58 @@ from roadstead.api.fields import (
     MapList,
     Model,
     ObjectMeta,
-    RegionName,
-    SetList,
-    Timestamp,
 )
 from roadstead.api.quantity import IntOrPercent, Quantity
-from roadstead.api.region import Jurisdiction
 from roadstead.api.selectors import NetworkPeer
+from roadstead.api.topology import MAX_REGIONS, MAX_REPLICAS, Residency, Role, Topology, TopologyMode, TopologyRegion
+
+# Rooms import the kind and its parts from here, whichever file they are in.
+__all__ = (
+    "ENV_NAME",
+    "IMAGE",
+    "MAX_REGIONS",
+    "MAX_REPLICAS",
+    "NAME_MAX_LENGTH",
+    "RESERVED_ENV",
+    "Autoscaling",
+    "ChatService",
+    "ChatServiceSpec",
+    "ChatServiceStatus",
+    "DisruptionBudget",
+    "IssuerKind",
+    "IssuerRef",
+    "Monitoring",
+    "OnDelete",
+    "OnFailure",
+    "Peak",
+    "PullPolicy",
+    "RegionRolloutPhase",
+    "RegionStage",
+    "Residency",
+    "Resources",
+    "Retention",
+    "Role",
+    "Rollout",
+    "RolloutPhase",
+    "RolloutState",
+    "RolloutStatus",
+    "ServiceRegionStatus",
+    "ServiceType",
+    "Storage",
+    "Termination",
+    "Tls",
+    "Topology",
+    "TopologyMode",
+    "TopologyRegion",
+    "Traffic",
+)
 
 NAME_MAX_LENGTH = 28
-MAX_REGIONS = 32
-MAX_REPLICAS = 1000
 
 IMAGE = (
     r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$"
 )
-# Five fields, no seconds and no words such as @daily; cronsim reads the rest.
-CRON = r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$"
-TIME_ZONE = r"^[A-Z][-A-Za-z0-9_+]*(/[A-Za-z0-9][-A-Za-z0-9_+]*)*$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 # What the operator itself puts into the container's environment; a key of spec.config may not replace it.
@@ -53,20 +93,6 @@ RESERVED_ENV = (
     "POD_NAME",
     "POD_IP",
 )
-
-
-class TopologyMode(StrEnum):
-    """How the regions of a service relate."""
-
-    ACTIVE_ACTIVE = "ActiveActive"
-    ACTIVE_PASSIVE = "ActivePassive"
-
-
-class Role(StrEnum):
-    """A region's part in an ActivePassive service."""
-
-    PRIMARY = "Primary"
-    STANDBY = "Standby"
 
 
 class PullPolicy(StrEnum):
@@ -113,71 +139,6 @@ class RolloutState(StrEnum):
     PAUSED = "Paused"
 
 
-class TopologyRegion(Model):
-    """One region of the topology."""
-
-    name: RegionName = Field(description="Name of a Region.", examples=["hkg"])
-    role: Role | None = Field(
-        default=None,
-        description="Only with mode ActivePassive, where exactly one region is Primary; a region without a role is a "
-        "Standby there. The Primary cannot be moved to another region by an edit: that is a promotion.",
-    )
-    replicas: Integer | None = Field(
-        default=None,
-        ge=0,
-        le=MAX_REPLICAS,
-        description="Number of pods in this region, instead of spec.replicas. 0 keeps the region prepared "
-        "without pods; no autoscaler changes that.",
-    )
-
-
-class Topology(Model):
-    """Where the service runs."""
-
-    mode: TopologyMode = Field(
-        default=TopologyMode.ACTIVE_ACTIVE,
-        description="ActiveActive: every region serves clients. ActivePassive: one region is Primary and serves, the "
-        "others are Standby and are upgraded first. Cannot change: a service that became ActivePassive would have two "
-        "stores that both accepted writes.",
-    )
-    regions: Annotated[tuple[TopologyRegion, ...], Field(min_length=1, max_length=MAX_REGIONS), MapList("name")] = (
-        Field(
-            description="The regions in which the service runs, 1 to 32, each named once. They are upgraded in this "
-            "order, standbys first. Removing a region deletes the service's objects there.",
-            examples=[[{"name": "hkg"}]],
-        )
-    )
-
-    def role_of(self, region: str) -> Role | None:
-        """The part that a region plays.
-
-        Args:
-            region: Name of a region of this topology.
-
-        Returns:
-            Primary or Standby with ActivePassive, None with ActiveActive.
-
-        Raises:
-            KeyError: The topology does not name that region.
-        """
-        for entry in self.regions:
-            if entry.name == region:
-                if self.mode is TopologyMode.ACTIVE_ACTIVE:
-                    return None
-                return entry.role or Role.STANDBY
-        raise KeyError(region)
-
-
-class Residency(Model):
-    """Where the service's data may lie."""
-
-    jurisdictions: Annotated[tuple[Jurisdiction, ...], Field(min_length=1, max_length=32), SetList()] = Field(
-        description="ISO 3166-1 alpha-2 codes, optionally with an ISO 3166-2 subdivision. A region whose jurisdiction "
-        "is none of these, and lies in none of these, is refused: nothing of the service is ever written there.",
-        examples=[["HK"]],
-    )
-
-
 class Resources(Model):
     """What each pod asks of its node; maps from a resource's name to a quantity."""
 
@@ -192,68 +153,6 @@ class Resources(Model):
         description="What each pod cannot exceed: above its memory limit it is killed, above its cpu limit slowed. "
         "Never below the request of the same resource.",
         examples=[{"memory": "256Mi"}],
-    )
-
-
-class Peak(Model):
-    """A planned time of high load, such as a sales day."""
-
-    name: DnsLabel = Field(description="Name of the peak, unique within the service.", examples=["singles-day"])
-    time_zone: Annotated[str, StringConstraints(pattern=TIME_ZONE, min_length=1, max_length=64)] = Field(
-        description="IANA time zone in which the schedule is read, so that daylight saving is followed.",
-        examples=["Asia/Hong_Kong"],
-    )
-    schedule: Annotated[str, StringConstraints(pattern=CRON, min_length=9, max_length=128)] = Field(
-        description="When the load starts, as five cron fields: minute, hour, day of month, month, day of week. A "
-        "start in the hour that daylight saving skips happens right after it; one in the hour that repeats "
-        "happens once.",
-        examples=["0 9 11 11 *"],
-    )
-    duration: Annotated[Duration, Between("1m", "30d")] = Field(
-        description="How long the load lasts after each start. 1m to 30d.", examples=["15h"]
-    )
-    scale_up_before: Annotated[Duration, Between("0s", "7d")] = Field(
-        default=parse_duration("30m"),
-        description="How long before each start the replicas are raised, so that they are ready in time. 0s to 7d.",
-    )
-    scale_down_after: Annotated[Duration, Between("0s", "7d")] = Field(
-        default=parse_duration("15m"),
-        description="How long after the end of the load the replicas stay raised. 0s to 7d.",
-    )
-    replicas: Integer = Field(
-        ge=1,
-        le=MAX_REPLICAS,
-        description="Number of pods in each region that the autoscaler keeps at least during the peak. Where peaks "
-        "overlap, the largest number counts. At most maxReplicas.",
-        examples=[20],
-    )
-
-
-class Autoscaling(Model):
-    """How the number of pods follows the load."""
-
-    min_replicas: Integer | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_REPLICAS,
-        description="Number of pods in each region that are kept at least. Absent: the region's replicas.",
-    )
-    max_replicas: Integer = Field(
-        ge=1, le=MAX_REPLICAS, description="Number of pods in each region that are never exceeded.", examples=[20]
-    )
-    target_cpu_utilization_percentage: Integer = Field(
-        default=70,
-        ge=1,
-        le=1000,
-        alias="targetCPUUtilizationPercentage",
-        description="Average CPU use that the autoscaler aims at, in percent of spec.resources.requests.cpu.",
-    )
-    scale_down_stabilization: Annotated[Duration, Between("0s", "1h")] = Field(
-        default=parse_duration("5m"),
-        description="How long the load must be lower before pods are removed. 0s to 1h.",
-    )
-    peaks: Annotated[tuple[Peak, ...], Field(max_length=32), MapList("name")] = Field(
-        default=(), description="Planned times of high load, at which pods are added beforehand."
     )
 
 
@@ -499,127 +398,6 @@ class ChatServiceSpec(Model):
         default=Monitoring(), description="The ServiceMonitor, made in every region that serves that kind."
     )
     termination: Termination = Field(default=Termination(), description="How a pod stops.")
-
-
-class RegionRolloutPhase(StrEnum):
-    """What a region of a service is doing."""
-
-    PENDING = "Pending"
-    PROGRESSING = "Progressing"
-    BAKING = "Baking"
-    READY = "Ready"
-    DEGRADED = "Degraded"
-    FAILED = "Failed"
-    ROLLING_BACK = "RollingBack"
-    UNREACHABLE = "Unreachable"
-    REFUSED = "Refused"
-    REMOVING = "Removing"
-
-
-class RegionStage(StrEnum):
-    """How far a region is with the revision that it was given."""
-
-    UPDATING = "Updating"
-    """It was moved to the revision and is not ready with it yet."""
-    BAKING = "Baking"
-    """It is ready with the revision, and watched for the bake time."""
-    SETTLED = "Settled"
-    """The revision was ready here for the bake time."""
-    LOST = "Lost"
-    """It became unreachable before it was settled; it begins anew when it is back."""
-
-
-class RolloutPhase(StrEnum):
-    """How far the rollout of the current revision is."""
-
-    PROGRESSING = "Progressing"
-    BAKING = "Baking"
-    PAUSED = "Paused"
-    COMPLETE = "Complete"
-    FAILED = "Failed"
-    ROLLING_BACK = "RollingBack"
-    ROLLED_BACK = "RolledBack"
-
-
-RevisionName = Annotated[str, StringConstraints(max_length=128)]
-Digest = Annotated[str, StringConstraints(max_length=128)]
-StatusMessage = Annotated[str, StringConstraints(max_length=1024)]
-
-
-class ServiceRegionStatus(Model):
-    """One region of the service, as it is."""
-
-    name: RegionName = Field(description="Name of the Region.")
-    phase: RegionRolloutPhase = Field(
-        default=RegionRolloutPhase.PENDING, description="What the region is doing, in one word."
-    )
-    role: Role | None = Field(default=None, description="Primary or Standby; absent with ActiveActive.")
-    revision: RevisionName = Field(default="", description="Revision that the region's objects have.")
-    last_good_revision: RevisionName = Field(
-        default="", description="Last revision that was ready here for the bake time."
-    )
-    stage: RegionStage | None = Field(
-        default=None,
-        description="How far the region is with its revision: Updating, Baking, Settled, or Lost (became unreachable "
-        "on the way). Absent until the region is placed.",
-    )
-    since: Timestamp | None = Field(
-        default=None, description="When the stage began; the bake time and the progress deadline count from here."
-    )
-    desired_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that should run.")
-    ready_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that are ready.")
-    address: Annotated[str, StringConstraints(max_length=253)] = Field(
-        default="", description="Address under which the region's Service is reached."
-    )
-    message: StatusMessage = Field(
-        default="", description="What is wrong here, in the words of the region's API server where it refused."
-    )
-    applied: Digest = Field(
-        default="", description="Digest of the region's objects as they were applied; drift is seen by it."
-    )
-    input: Digest = Field(default="", description="Digest of everything that the region's objects were made from.")
-
-
-class RolloutStatus(Model):
-    """The rollout of the current revision."""
-
-    revision: RevisionName = Field(default="", description="Revision that is rolled out.")
-    previous: RevisionName = Field(
-        default="",
-        description="Revision with which a rollout last completed; a rollback returns the service to it.",
-    )
-    phase: RolloutPhase = Field(default=RolloutPhase.COMPLETE, description="How far it is, in one word.")
-    started_at: Timestamp | None = Field(default=None, description="When it began.")
-    region: Annotated[str, StringConstraints(max_length=253)] = Field(
-        default="", description="The region, or the regions with commas between, that it is at."
-    )
-    regions_done: Integer = Field(default=0, ge=0, le=MAX_REGIONS, description="Number of regions that have it.")
-    regions_total: Integer = Field(default=0, ge=0, le=MAX_REGIONS, description="Number of regions.")
-    message: StatusMessage = Field(default="", description="What it waits for, or why it failed.")
-
-
-class ChatServiceStatus(Model):
-    """What the service is."""
-
-    observed_generation: Integer = Field(
-        default=0, ge=0, le=2**53, description="The metadata.generation that this status was derived from."
-    )
-    revision: RevisionName = Field(default="", description="Revision that the spec stands for.")
-    ready_regions: Annotated[str, StringConstraints(max_length=16)] = Field(
-        default="", description="Regions that are ready, of all: 2/2."
-    )
-    regions: Annotated[tuple[ServiceRegionStatus, ...], Field(max_length=2 * MAX_REGIONS), MapList("name")] = Field(
-        default=(), description="Every region of the topology, and those that are still being left."
-    )
-    rollout: RolloutStatus = Field(default=RolloutStatus(), description="The rollout of the current revision.")
-    active_peaks: Annotated[tuple[DnsLabel, ...], Field(max_length=32), SetList()] = Field(
-        default=(), description="Names of the peaks for which pods are raised at present."
-    )
-    conditions: Conditions = Field(
-        default=(),
-        description="Ready, Reconciling, Stalled (as kstatus has them), Placed, RolledOut and, where they say "
-        "something, Conflict, Autoscaled and Deleting.",
-    )
 
 
 class ChatService(Model):

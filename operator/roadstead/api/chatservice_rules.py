@@ -1,6 +1,5 @@
 """What a ChatService's schema alone cannot say."""
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,13 +13,13 @@ from roadstead.api.chatservice import (
     ChatService,
     ChatServiceSpec,
     Peak,
-    Role,
     TopologyMode,
 )
+from roadstead.api.chatservice_changes import primaries
+from roadstead.api.network_rules import NETWORK_RULES
 from roadstead.api.quantity import amount
 from roadstead.api.region_rules import CEL_COUNTRY, COUNTRY_CURE, NOT_A_COUNTRY, is_listed, name_rules
-from roadstead.api.rules import ChangeRule, Rule, Values, cel_digits, once
-from roadstead.api.selectors import LabelSelector, NetworkPeer, SelectorOperator
+from roadstead.api.rules import Rule, Values, cel_digits, once
 
 _PRIMARIES = "{0}.regions.filter(r, has(r.role) && r.role == 'Primary')"
 _REPLICAS = "(has(r.replicas) ? r.replicas : self.replicas)"
@@ -35,13 +34,9 @@ def _misplaced_roles(chat: ChatService) -> Iterator[Values]:
                 yield {"region": region.name, "value": region.role.value}
 
 
-def _primaries(spec: ChatServiceSpec) -> list[str]:
-    return [region.name for region in spec.topology.regions if region.role is Role.PRIMARY]
-
-
 def _primary_count(chat: ChatService) -> tuple[Values, ...]:
     passive = chat.spec.topology.mode is TopologyMode.ACTIVE_PASSIVE
-    count = len(_primaries(chat.spec))
+    count = len(primaries(chat.spec))
     return once(passive and count != 1, count=count)
 
 
@@ -173,77 +168,6 @@ def _unlisted(chat: ChatService) -> Iterator[Values]:
         for code in chat.spec.residency.jurisdictions:
             if not is_listed(code):
                 yield {"value": code}
-
-
-def _mixed_peers(chat: ChatService) -> Iterator[Values]:
-    for index, peer in enumerate(chat.spec.traffic.allow_from):
-        selects = peer.namespace_selector is not None or peer.pod_selector is not None
-        if selects == (peer.ip_block is not None):
-            yield {"index": index, "number": "both" if selects else "none"}
-
-
-def network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """The range that a CIDR names as Kubernetes reads it, or None: stricter than Python about zeros and mapped IPv4."""
-    prefix = cidr.rpartition("/")[2]
-    if len(prefix) > 1 and prefix.startswith("0"):
-        return None
-    try:
-        found = ipaddress.ip_network(cidr, strict=False)
-    except ValueError:
-        return None
-    mapped = isinstance(found, ipaddress.IPv6Network) and ipaddress.IPv6Address(cidr.rpartition("/")[0]).ipv4_mapped
-    return None if mapped else found
-
-
-def _bad_cidrs(chat: ChatService) -> Iterator[Values]:
-    for index, peer in enumerate(chat.spec.traffic.allow_from):
-        if peer.ip_block is not None and network(peer.ip_block.cidr) is None:
-            yield {"index": index, "value": peer.ip_block.cidr}
-
-
-def _bad_exceptions(chat: ChatService) -> Iterator[Values]:
-    for index, peer in enumerate(chat.spec.traffic.allow_from):
-        whole = network(peer.ip_block.cidr) if peer.ip_block is not None else None
-        if peer.ip_block is None or whole is None:
-            continue
-        for text in peer.ip_block.except_:
-            part = network(text)
-            if part is None or part.version != whole.version or not _inside(part, whole):
-                yield {"index": index, "value": text, "cidr": peer.ip_block.cidr}
-
-
-def _inside(
-    part: ipaddress.IPv4Network | ipaddress.IPv6Network, whole: ipaddress.IPv4Network | ipaddress.IPv6Network
-) -> bool:
-    return part.prefixlen > whole.prefixlen and part.network_address in whole
-
-
-def _selectors(peers: Iterable[NetworkPeer]) -> Iterator[tuple[int, str, LabelSelector]]:
-    for index, peer in enumerate(peers):
-        for name, selector in (("namespaceSelector", peer.namespace_selector), ("podSelector", peer.pod_selector)):
-            if selector is not None:
-                yield index, name, selector
-
-
-def _bad_requirements(which: str, chat: ChatService) -> Iterator[Values]:
-    for index, name, selector in _selectors(chat.spec.traffic.allow_from):
-        for requirement in selector.match_expressions if name == which else ():
-            takes = requirement.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN)
-            if takes != bool(requirement.values):
-                yield {"index": index, "key": requirement.key, "value": requirement.operator.value}
-
-
-def _requirement_values(which: str) -> Rule:
-    return Rule(
-        name=f"Requirements of {which} have values exactly where their operator takes some",
-        at=f"spec.traffic.allowFrom[].{which}.matchExpressions[]",
-        field=f"spec.traffic.allowFrom[{{index}}].{which}.matchExpressions",
-        says="has the operator {value} for {key} with the wrong number of values",
-        cure="write values with In and NotIn, and none with Exists and DoesNotExist",
-        found=lambda chat: _bad_requirements(which, chat),
-        cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
-        values={"index": "'*'", "value": "self.operator", "key": "self.key"},
-    )
 
 
 def _no_size(chat: ChatService) -> tuple[Values, ...]:
@@ -427,44 +351,7 @@ CHAT_SERVICE_RULES = (
         cel=f"self.jurisdictions.all(j, j.matches('{CEL_COUNTRY}'))",
         values={"value": f"self.jurisdictions.map(j, !j.matches('{CEL_COUNTRY}'), j)[0]"},
     ),
-    Rule(
-        name="A source of connections is a range of addresses or a selection, not both",
-        at="spec.traffic.allowFrom[]",
-        field="spec.traffic.allowFrom[{index}]",
-        says="sets {number} of ipBlock and the selectors",
-        cure="write ipBlock, or namespaceSelector and podSelector",
-        found=_mixed_peers,
-        cel="has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",
-        values={"index": "'*'", "number": "(has(self.ipBlock) ? 'both' : 'none')"},
-    ),
-    Rule(
-        name="A range of addresses can be read",
-        at="spec.traffic.allowFrom[].ipBlock",
-        field="spec.traffic.allowFrom[{index}].ipBlock.cidr",
-        says="is {value}, which is not a range of addresses",
-        cure="write an address and a prefix length such as 10.0.0.0/8 or fd00::/8",
-        found=_bad_cidrs,
-        cel="isCIDR(self.cidr)",
-        values={"index": "'*'", "value": "self.cidr"},
-    ),
-    Rule(
-        name="Exceptions lie within their range",
-        at="spec.traffic.allowFrom[].ipBlock",
-        field="spec.traffic.allowFrom[{index}].ipBlock.except",
-        says="has {value}, which is not a smaller range within {cidr}",
-        cure="write ranges within cidr, or remove it",
-        found=_bad_exceptions,
-        cel="!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, isCIDR(e) && "
-        "cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength())",
-        values={
-            "index": "'*'",
-            "value": "self.except.map(e, !isCIDR(e) || !cidr(self.cidr).containsCIDR(e) || "
-            "cidr(e).prefixLength() <= cidr(self.cidr).prefixLength(), e)[0]",
-            "cidr": "self.cidr",
-        },
-    ),
-    _requirement_values("namespaceSelector"),
-    _requirement_values("podSelector"),
+    *NETWORK_RULES,
     Rule(
         name="A volume has a size",
         at="spec.storage",
@@ -473,97 +360,5 @@ CHAT_SERVICE_RULES = (
         cure="write a size such as 1Gi",
         found=_no_size,
         cel="quantity(string(self.size)).compareTo(quantity('0')) > 0",
-    ),
-)
-
-
-def _mode_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
-    was, is_ = old.spec.topology.mode, new.spec.topology.mode
-    return once(was is not is_, old=was.value, value=is_.value)
-
-
-def _primary_moved(old: ChatService, new: ChatService) -> Iterator[Values]:
-    both = {old.spec.topology.mode, new.spec.topology.mode} == {TopologyMode.ACTIVE_PASSIVE}
-    for name in _primaries(old.spec) if both else ():
-        if name not in _primaries(new.spec):
-            yield {"old": name}
-
-
-def _storage_came_or_went(old: ChatService, new: ChatService) -> tuple[Values, ...]:
-    was, is_ = old.spec.storage is not None, new.spec.storage is not None
-    return once(was != is_, change="added" if is_ else "removed")
-
-
-def _size_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
-    if old.spec.storage is None or new.spec.storage is None:
-        return ()
-    was, is_ = old.spec.storage.size, new.spec.storage.size
-    return once(amount(was) != amount(is_), old=was, value=is_)
-
-
-def _class_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
-    if old.spec.storage is None or new.spec.storage is None:
-        return ()
-    was, is_ = (storage.storage_class_name or "the default" for storage in (old.spec.storage, new.spec.storage))
-    return once(was != is_, old=was, value=is_)
-
-
-CHAT_SERVICE_CHANGES = (
-    ChangeRule(
-        name="The mode of a topology stays",
-        at="spec.topology",
-        field="spec.topology.mode",
-        says="changes from {old} to {value}, which would leave two stores that both accepted writes",
-        cure="write {old} again, or make another ChatService",
-        found=_mode_changed,
-        cel="self.mode == oldSelf.mode",
-        values={"old": "oldSelf.mode", "value": "self.mode"},
-    ),
-    ChangeRule(
-        name="The primary is not moved by an edit",
-        at="spec.topology",
-        field="spec.topology.regions",
-        says="takes role Primary from {old}, which is a promotion and not an edit",
-        cure="write role Primary at {old} again",
-        found=_primary_moved,
-        cel="self.mode != 'ActivePassive' || oldSelf.mode != 'ActivePassive' || "
-        # Both have exactly one; written without filter(), whose items have no bound for the cost estimate.
-        "self.regions.all(r, !has(r.role) || r.role != 'Primary' || "
-        "oldSelf.regions.exists(o, o.name == r.name && has(o.role) && o.role == 'Primary'))",
-        values={"old": "oldSelf.regions.map(o, has(o.role) && o.role == 'Primary', o.name)[0]"},
-    ),
-    ChangeRule(
-        name="Storage is neither added nor removed",
-        at="spec",
-        field="spec.storage",
-        says="is {change}, but it can only be decided when the service is made: the pods are another kind of object",
-        cure="undo the change, or make another ChatService",
-        found=_storage_came_or_went,
-        cel="has(self.storage) == has(oldSelf.storage)",
-        values={"change": "(has(self.storage) ? 'added' : 'removed')"},
-    ),
-    ChangeRule(
-        name="The size of volumes stays",
-        at="spec.storage",
-        field="spec.storage.size",
-        says="changes from {old} to {value}, but the volume templates of a StatefulSet are fixed",
-        cure="write {old} again; to grow a volume, edit its PersistentVolumeClaim",
-        found=_size_changed,
-        cel="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) == 0",
-        values={"old": "string(oldSelf.size)", "value": "string(self.size)"},
-    ),
-    ChangeRule(
-        name="The storage class of volumes stays",
-        at="spec.storage",
-        field="spec.storage.storageClassName",
-        says="changes from {old} to {value}, but the volume templates of a StatefulSet are fixed",
-        cure="undo the change, or make another ChatService",
-        found=_class_changed,
-        cel="has(self.storageClassName) == has(oldSelf.storageClassName) && "
-        "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-        values={
-            "old": "(has(oldSelf.storageClassName) ? oldSelf.storageClassName : 'the default')",
-            "value": "(has(self.storageClassName) ? self.storageClassName : 'the default')",
-        },
     ),
 )

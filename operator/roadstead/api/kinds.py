@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from roadstead.api.chatservice import ChatService
-from roadstead.api.chatservice_rules import CHAT_SERVICE_CHANGES, CHAT_SERVICE_RULES
+from roadstead.api.chatservice_changes import CHAT_SERVICE_CHANGES
+from roadstead.api.chatservice_rules import CHAT_SERVICE_RULES
 from roadstead.api.region import Region
 from roadstead.api.region_rules import REGION_CHANGES, REGION_RULES
 from roadstead.api.rules import ChangeRule, Rule

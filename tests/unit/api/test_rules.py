@@ -6,7 +6,8 @@ import pytest
 
 from api_cases import BROKEN, CHANGES, PASSIVE, STORED, peak, peers
 from roadstead.api.chatservice import ChatService
-from roadstead.api.chatservice_rules import CHAT_SERVICE_CHANGES, CHAT_SERVICE_RULES
+from roadstead.api.chatservice_changes import CHAT_SERVICE_CHANGES
+from roadstead.api.chatservice_rules import CHAT_SERVICE_RULES
 from roadstead.api.kinds import CHAT_SERVICE, REGION
 from roadstead.api.parse import parse, parse_change
 from roadstead.api.problems import SpecError
