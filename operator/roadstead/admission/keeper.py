@@ -23,7 +23,7 @@ from roadstead.admission.certificates import (
     secret_entry,
 )
 from roadstead.admission.tls import ServingTls
-from roadstead.kernel.errors import Conflict, Invalid, NotFound, RoadsteadError
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, RoadsteadError
 from roadstead.kernel.objects import FIELD_MANAGER, SECRETS, Gvr
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,8 @@ class CertificateKeeper:
         while True:
             try:
                 delay = await self.tend()
+            except Fatal:
+                raise  # the lease is lost: not ours to survive
             except Conflict:
                 delay = 0.1  # somebody else wrote between our read and our write: look again
             except RoadsteadError as error:

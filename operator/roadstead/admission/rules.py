@@ -167,9 +167,12 @@ def judge_region(
 
 
 def needs_services(operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None) -> bool:
-    """Whether judging a Region takes a look at every service: for a deletion and for a new jurisdiction."""
+    """Whether judging a Region takes a look at every service: for a deletion and for a new jurisdiction.
+
+    Not for an abandoned Region: there must be a way out also where there are more services than can be read in time.
+    """
     if operation is not Operation.UPDATE:
-        return operation is Operation.DELETE
+        return operation is Operation.DELETE and not _abandoned(old)
     return bool(_jurisdiction(new) != _jurisdiction(old))
 
 
@@ -249,19 +252,17 @@ def _missing_certificate(service: ChatService, before: ChatService | None, facts
 
 
 def _deletion(old: Mapping[str, Any], facts: RegionFacts) -> Verdict:
-    metadata = old.get("metadata") or {}
-    name = metadata.get("name", "")
+    name = (old.get("metadata") or {}).get("name", "")
+    if _abandoned(old):
+        text = f"Region {name} is abandoned: no service waits for it, and what runs there is left running unattended"
+        return Verdict(warnings=(text,))
     if not facts.services:
         return ALLOWED
-    held = _listed(facts.services)
-    if (metadata.get("annotations") or {}).get(ABANDON_ANNOTATION) == "true":
-        return Verdict(
-            warnings=(f"Region {name} is abandoned with {held}; what runs there is left running unattended",)
-        )
     cure = (
         f"take {name} out of spec.topology.regions of each and wait until it is gone from their status.regions, or, if "
         f"what runs there is to be left to itself, annotate the Region with {ABANDON_ANNOTATION}=true first"
     )
+    held = _listed(facts.services)
     return Verdict((Problem("metadata.name", name, f"is {name}, a Region that still holds {held}", cure),))
 
 
@@ -412,6 +413,11 @@ def _jurisdiction(body: Mapping[str, Any] | None) -> Any:
 
 def _names(entries: Any) -> set[str]:
     return {str(entry.get("name", "")) for entry in entries or () if isinstance(entry, Mapping)}
+
+
+def _abandoned(region: Mapping[str, Any] | None) -> bool:
+    annotations = ((region or {}).get("metadata") or {}).get("annotations") or {}
+    return bool(annotations.get(ABANDON_ANNOTATION) == "true")
 
 
 def _given_up(metadata: Mapping[str, Any]) -> set[str]:

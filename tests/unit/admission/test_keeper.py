@@ -14,7 +14,7 @@ from cryptography import x509
 from roadstead.admission.certificates import CERT_MANAGER_ANNOTATION, serving_names
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.tls import ServingTls
-from roadstead.kernel.errors import Conflict, Invalid, NotFound, Unreachable
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, Unreachable
 from unit.admission.fakes import HandClock, MemoryHub
 
 NAMESPACE, SECRET, CONFIGURATION = "roadstead-system", "roadstead-webhook-tls", "roadstead"
@@ -225,6 +225,17 @@ async def test_failures_are_logged_and_tried_again(caplog: pytest.LogCaptureFixt
     assert clock.slept[:2] == [2.0, 0.1]
     assert "hub does not answer" in caplog.text
     assert bundles(hub) == [stored(hub, "ca.crt")] * 2
+
+
+async def test_the_loss_of_the_lease_ends_it() -> None:
+    hub, clock = hub_with_webhooks(), HandClock()
+
+    async def lost(*_: Any, **__: Any) -> dict[str, Any]:
+        raise Fatal("the lease is lost")
+
+    hub.create = lost  # type: ignore[method-assign]
+    with pytest.raises(Fatal):
+        await keeper_of(hub, clock).run()
 
 
 async def run_until(loop: Any, clock: HandClock, done: Any) -> None:

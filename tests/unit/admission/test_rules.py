@@ -417,7 +417,7 @@ def test_a_service_that_is_still_being_removed_holds_its_region() -> None:
 def test_an_abandoned_region_is_deleted_with_a_warning() -> None:
     verdict = deleted((FREE,), **{ABANDON_ANNOTATION: "true"})
     assert not verdict.refusals
-    assert "1 service (shop/chat)" in verdict.warnings[0]
+    assert "left running unattended" in verdict.warnings[0]
 
 
 def test_only_the_word_true_abandons() -> None:
@@ -463,6 +463,13 @@ def test_a_service_is_in_a_region(body: dict[str, Any], expected: PlacedService 
     ("operation", "new", "old", "expected"),
     [
         pytest.param(Operation.DELETE, None, region_body(), True, id="for a deletion"),
+        pytest.param(
+            Operation.DELETE,
+            None,
+            region_body(metadata={"annotations": {ABANDON_ANNOTATION: "true"}}),
+            False,
+            id="not for the deletion of an abandoned region, which must work however many there are",
+        ),
         pytest.param(
             Operation.UPDATE, region_body(jurisdiction="SG"), region_body(), True, id="for a new jurisdiction"
         ),
