@@ -34,7 +34,7 @@ Kubeconfig = Annotated[
     typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig of the hub. Default: KUBECONFIG, ~/.kube/config."),
 ]
 KubeContext = Annotated[str, typer.Option("--context", metavar="NAME", help="Context of the hub in it.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
+Output = Annotated[Format, typer.Option("--output", "-o", metavar="FORMAT", help="table, json or yaml.")]
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", metavar="NS", help="Namespace of the service. Default: the context's.")
 ]

@@ -79,6 +79,9 @@ async def configuration_of(access: Access) -> Configuration:
     """
     if access.in_cluster:
         return await hub_configuration(None)
+    if not _exists(access.path):
+        message = f"there is no kubeconfig {access.path}; name one with --kubeconfig, or set KUBECONFIG"
+        raise Failure(message, ExitCode.USAGE)
     configuration = Configuration()
     try:
         await load_kube_config(  # type: ignore[no-untyped-call]

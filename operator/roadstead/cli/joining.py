@@ -110,5 +110,5 @@ def next_steps(wish: Wish, *, hub_flags: str = "") -> list[str]:
     return [
         f"roadstead status --regions --watch{hub_flags}      # {wish.name} becomes Healthy within seconds",
         "kubectl create namespace NS                 # in the member, for every namespace whose services run there",
-        f"add {wish.name} to spec.topology.regions of a ChatService, and see what that does: roadstead explain-plan FILE",
+        f"roadstead explain-plan FILE                 # with {wish.name} in spec.topology.regions of a ChatService",
     ]

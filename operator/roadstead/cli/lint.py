@@ -115,7 +115,7 @@ def _is_ours(document: Document, known: _Set, findings: list[Finding]) -> bool:
         _remember_secret(body, known)
     if isinstance(version, str) and version and version.partition("/")[0] != GROUP:
         return False
-    if kind in BY_NAME and isinstance(kind, str):
+    if isinstance(kind, str) and kind in BY_NAME:
         return True
     if version is None and kind is None:
         message = "has neither apiVersion nor kind: it is no Kubernetes object"

@@ -15,16 +15,23 @@ from typing import Any, Final
 
 import yaml
 
+from roadstead.api.problems import shown
+
 MAX_BYTES: Final = 4 * 1024 * 1024
 """A file above this is refused unread; an API server takes 3 MiB in one request."""
 MAX_VALUES: Final = 200_000
 """Values in a file, aliases counted with all that they stand for."""
 MAX_DEPTH: Final = 100
 
-_RESOLVER: Final = yaml.resolver.Resolver()
-_SIGNIFICANT: Final = {f"tag:yaml.org,2002:{name}": name for name in ("null", "bool", "int", "float", "merge")}
-_TEXTUAL: Final = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"})
-_TRUE: Final = frozenset({"yes", "true", "on"})
+_MOST_DIGITS: Final = 40
+_EXACT: Final = 2**53
+_READ_AS_WRITTEN: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "merge"))
+_TEXTUAL: Final = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"})
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE: Final = frozenset("y Y yes Yes YES true True TRUE on On ON".split())  # noqa: SIM905
+_FALSE: Final = frozenset("n N no No NO false False FALSE off Off OFF".split())  # noqa: SIM905
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*|0[0-7]+|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -193,7 +200,7 @@ class _Builder:
 
     def _key(self, holder: _Open, key: str, kind: str, line: int) -> None:
         if key in holder.seen and kind != "merge":
-            raise UnreadableManifest(f"the key {_short(key)} is there twice; leave one of them out", line)
+            raise UnreadableManifest(f"the key {shown(key)} is there twice; leave one of them out", line)
         holder.seen.add(key)
         holder.key = "\0merge" if kind == "merge" else key
         self._lines[_below(holder.path, key)] = line
@@ -242,35 +249,39 @@ def _line(event: Any) -> int:
 
 
 def _below(path: str, key: str) -> str:
-    return f"{path}.{_short(key)}" if path else _short(key)
-
-
-def _short(key: str) -> str:
-    from roadstead.api.problems import shown  # noqa: PLC0415 - paths must be spelt as in messages
-
-    return shown(key)
+    return f"{path}.{shown(key)}" if path else shown(key)
 
 
 def _kind(event: Any, line: int) -> str:
     """``str``, ``null``, ``bool``, ``int``, ``float`` or ``merge``."""
-    tag = event.tag
-    if tag is None or tag == "!":
-        tag = str(_RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit))  # type: ignore[no-untyped-call]
-    if tag in _TEXTUAL:
+    tag, text = event.tag, event.value
+    if tag == "!" or tag in _TEXTUAL or (tag is None and not event.implicit[0]):
         return "str"
-    kind = _SIGNIFICANT.get(tag)
-    if kind is None:
+    if tag is not None and tag not in _READ_AS_WRITTEN:
         raise UnreadableManifest(f"the tag {tag[:60]} is not accepted; remove it", line)
-    # Sexagesimal numbers are of YAML 1.1, but no tool of Kubernetes has them: 12:30 is text there.
-    return "str" if kind in ("int", "float") and ":" in event.value else kind
+    return _resolved(text)
+
+
+def _resolved(text: str) -> str:
+    """What kubectl (go-yaml) takes an unquoted text for; PyYAML differs on ``y``, ``1e3``, ``0o17`` and ``12:30``."""
+    if text in _NULLS:
+        return "null"
+    if text == "<<":
+        return "merge"
+    if text in _TRUE or text in _FALSE:
+        return "bool"
+    digits = text.replace("_", "")
+    if _INTEGER.fullmatch(digits):
+        return "int"
+    return "float" if _FLOAT.fullmatch(digits) else "str"
 
 
 def _key_text(text: str, kind: str, line: int) -> str:
     if kind in ("str", "int"):
         return text
     if kind == "bool":
-        return "true" if text.lower() in _TRUE else "false"
-    raise UnreadableManifest(f"the key {_short(text)} is not text; put it in quotes", line)
+        return "true" if text in _TRUE else "false"
+    raise UnreadableManifest(f"the key {shown(text)} is not text; put it in quotes", line)
 
 
 def _plain(text: str, kind: str, line: int) -> Any:
@@ -278,30 +289,25 @@ def _plain(text: str, kind: str, line: int) -> Any:
         case "null":
             return None
         case "bool":
-            return text.lower() in _TRUE
+            return text in _TRUE
         case "int":
             return _integer(text, line)
         case _:
             value = _float(text)
             if not math.isfinite(value):
-                raise UnreadableManifest(f"{_short(text)} is no number that JSON has; write a finite one", line)
-            return value
+                raise UnreadableManifest(f"{shown(text)} is no number that JSON has; write a finite one", line)
+            # JSON has one kind of number: 1e3 and 2.0 are whole ones.
+            return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def _integer(text: str, line: int) -> int:
     digits = text.replace("_", "").lower()
-    if len(digits) > 40:
+    if len(digits) > _MOST_DIGITS:
         raise UnreadableManifest(f"a number with {len(digits)} digits; put it in quotes if it is text", line)
-    try:
-        if re.fullmatch(r"[-+]?0[0-7]+", digits):
-            return int(digits, 8)
-        return int(digits, 0)
-    except ValueError:
-        raise UnreadableManifest(f"{_short(text)} is no number; put it in quotes if it is text", line) from None
+    octal = re.fullmatch(r"[-+]?0[0-7]+", digits)
+    return int(digits, 8) if octal else int(digits, 0)
 
 
 def _float(text: str) -> float:
     lowered = text.replace("_", "").lower()
-    if lowered.endswith((".inf", ".nan")):
-        return math.nan
-    return float(lowered)
+    return math.nan if lowered.endswith((".inf", ".nan")) else float(lowered)

@@ -69,9 +69,8 @@ async def add(hub_access: Access, source: Member, wish: Wish, *, replace: bool, 
     if output is not Format.TABLE:
         _print([wanted[1]], output)
         return
-    line(
-        f"Region {wish.name} {'has new credentials' if replace else 'is added'}: {found.version}, cluster {found.cluster_id}"
-    )
+    done = "has new credentials" if replace else "is added"
+    line(f"Region {wish.name} {done}: {found.version}, cluster {found.cluster_id}")
     line("Next:")
     for step in joining.next_steps(wish, hub_flags=f" --context {hub_access.context}" if hub_access.context else ""):
         line(f"  {step}")
@@ -93,9 +92,6 @@ def _check(wish: Wish) -> None:
 
 async def _credentials(source: Member) -> Credentials:
     """A token of the member profile's account, taken or made with the administrator's rights."""
-    path = Path(source.kubeconfig)
-    if not path.is_file():
-        raise Failure(f"cannot read {source.kubeconfig}: no such file; name the member's kubeconfig", ExitCode.USAGE)
     async with connected(Access(source.kubeconfig, source.context), "the member") as member:
         account = await _account(member.client, source)
         entry = await _token(member.client, source.namespace, account)
@@ -211,9 +207,8 @@ async def _compare_with_others(hub: Hub, wish: Wish, found: _Found, *, replace: 
         raise Failure(f"{message}; delete the Region and add it anew if the cluster was replaced", ExitCode.REFUSED)
     twins = sorted(name for name, id_ in known.items() if id_ == found.cluster_id and name != wish.name)
     if twins:
-        note(
-            f"roadstead: warning: this is the cluster of {', '.join(twins)} too; regions that are one cluster fail together"
-        )
+        known_as = ", ".join(twins)
+        note(f"roadstead: warning: this is the cluster of {known_as} too; regions that are one cluster fail together")
     try:
         own = await hub.client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)
         if own["metadata"]["uid"] == found.cluster_id:
@@ -234,7 +229,9 @@ async def _write(client: ClusterClient, wanted: list[dict[str, Any]], *, replace
         message = f"{error}; install Roadstead in the hub first, or say its namespace with --namespace"
         raise Failure(message, ExitCode.NOT_FOUND) from None
     except Conflict as error:
-        message = f"{error}; somebody else wrote Secret {metadata['namespace']}/{metadata['name']}: say --replace, or delete it"
+        message = (
+            f"{error}; Secret {metadata['namespace']}/{metadata['name']} is somebody else's: delete it, or --replace"
+        )
         raise Failure(message, ExitCode.REFUSED) from None
     await client.apply(REGIONS, "", region["metadata"]["name"], region, manager=FIELD_MANAGER, force=replace)
 

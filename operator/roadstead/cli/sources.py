@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 def is_file(target: str) -> bool:
     """Whether a person who writes this means a file, and not the name of an object."""
-    return target == "-" or target.endswith(SUFFIXES) or Path(target).is_file()
+    return target == "-" or target.endswith(SUFFIXES) or _exists(Path.is_file, target)
 
 
 def contents(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -29,13 +29,20 @@ def contents(names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
             yield name, sys.stdin.buffer.read(MAX_BYTES + 1)
             continue
         path = Path(name)
-        if path.is_dir():
+        if _exists(Path.is_dir, name):
             found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
             if not found:
                 raise Failure(f"{_shortened(name)} holds no {', '.join(SUFFIXES)}; name a manifest", ExitCode.USAGE)
             yield from ((str(file), _content(file)) for file in found)
         else:
             yield name, _content(path)
+
+
+def _exists(question: Callable[[Path], bool], name: str) -> bool:
+    try:
+        return question(Path(name))
+    except (OSError, ValueError):  # too long for a file's name, or with a NUL in it
+        return False
 
 
 def _content(path: Path) -> bytes:
