@@ -5,7 +5,7 @@ Mutants that were made on purpose, and what turned red:
 - `Connection.deliver` that drops what does not fit, or goes on one message later: `a burst beyond the queue`;
 - `Connection._finish` that closes at once: `a draining relay answers what it took`;
 - `Connection._send` that refuses what is too fast: `too fast means later`;
-- `Writer._apply` that goes on with a sender after a failure: `after a refusal nothing of that sender passes`.
+(That nothing of a sender passes after a refusal has its mutant in tests/unit/workloads/test_journal.py: a full disk.)
 """
 
 from __future__ import annotations

@@ -28,6 +28,11 @@ def stored_ids(relay: Relay) -> list[str]:
         return [row[0] for row in store.execute("SELECT client_id FROM messages ORDER BY pos")]
 
 
+def kill_soon(relay: Relay) -> None:
+    time.sleep(random.uniform(0, 0.05))  # noqa: S311
+    relay.kill()
+
+
 async def test_members_get_a_message_and_its_sender_the_acknowledgement(site: Site, clients: Clients) -> None:
     relay = site.relay().start()
     ann, bob, eve = [await clients.connect(relay, name) for name in ("ann", "bob", "eve")]
@@ -58,7 +63,7 @@ async def test_a_killed_relay_has_every_message_that_it_acknowledged(site: Site,
         while len(client.frames) < 300:
             await client.read()
         # At a moment of its own, not right after a frame: between two commits nothing would be at stake.
-        killing = asyncio.create_task(asyncio.to_thread(lambda: (time.sleep(random.uniform(0, 0.05)), relay.kill())))
+        killing = asyncio.create_task(asyncio.to_thread(kill_soon, relay))
         with contextlib.suppress(ConnectionError):
             while True:
                 await client.read()

@@ -6,22 +6,27 @@ Mutants that were made on purpose, and what turned red:
 - `Connection._wait_for` that does not wait: `a sender's messages stay in order across replicas`;
 - `_Stream._send` that starts at the head: `a new replica gets the history`;
 - `proves` that always says yes, and `_identity_of` without the comparison: `a stranger reads nothing`, `a replica
-  takes nothing from a stranger`;
+  takes nothing from an impostor`;
+- `Copies._enough` that always says yes: `what anybody saw survives the replica that took it`;
 - `Server._drain` without `all_stored`: `a replica that drains hands over what it accepted last`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import ssl
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from integration.workloads.relays import Client, Clients, Relay, Site, until
 from integration.workloads.tls_pairs import Authority
+from roadstead_chat.messages import Message
+from roadstead_chat.peer_wire import Portion, pack_portion
 
 ROOM = "room"
 
@@ -138,6 +143,44 @@ async def test_a_senders_messages_stay_in_order_across_replicas(site: Site, clie
     assert bob.ids == sent
 
 
+async def test_what_anybody_saw_survives_the_replica_that_took_it(site: Site, clients: Clients) -> None:
+    """kill -9, and the store gone with it: a pod without a volume on a node that dies."""
+    one, two = site.replicas("one", "two")
+    await start_all(one, two)
+    seen: set[str] = set()
+    for life in range(3):
+        ann, bob = await clients.connect(one), await clients.connect(one, "bob")
+        await bob.join(ROOM, "now")
+
+        async def flood(ann: Client = ann, life: int = life) -> None:
+            for number in range(20_000):
+                await ann.send(ROOM, f"{life}-{number}")
+
+        async def read(client: Client) -> None:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await client.read()
+
+        flooding = asyncio.create_task(flood())
+        reading = asyncio.gather(read(ann), read(bob))
+        await until(lambda bob=bob: len(bob.ids) >= 200, "some are through", 20)  # type: ignore[misc]
+        one.kill()
+        await reading
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        seen |= {frame["id"] for frame in ann.frames if frame["type"] == "accepted"} | set(bob.ids)
+        for leftover in one.directory.glob("chat.db*"):
+            leftover.unlink()
+        await until(lambda: two.metric("chat_peers") == 0, "two noticed", 10)
+        one.launch()
+        await connected(one, two)
+    assert len(seen) >= 600
+    for relay in (one, two):
+        reader = await clients.connect(relay, "eve")
+        await reader.join(ROOM)
+        assert seen <= set(reader.ids)
+
+
 async def test_what_a_dead_replica_never_shared_is_waited_for_and_then_given_up(site: Site, clients: Clients) -> None:
     one, two = site.replicas("one", "two", CHAT_CATCH_UP_SECONDS=1)
     await start_all(one, two)
@@ -185,7 +228,7 @@ async def test_a_replica_that_drains_hands_over_what_it_accepted_last(site: Site
     await send_all(ann, *ids)
     one.terminate()
     assert await ann.until_closed() == 1012
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(3)
     assert not one.exited(), "it left before the other replica had its messages"
     os.kill(two.pid, signal.SIGCONT)
     await until(one.exited, "one stopped", 15)
@@ -243,6 +286,45 @@ async def test_a_replica_takes_nothing_from_a_stranger(site: Site, clients: Clie
     site.pair.write(two.tls_dir)
     await until(lambda: one.metric("chat_peers") == 1, "one reads two with the right key", 10)
     await bob.next("message", id="m1")
+
+
+async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Clients, authority: Authority) -> None:
+    """A server that would swear to anything, with a certificate of the same CA for the same name."""
+    forged = Message(0, "feed", 1, ROOM, "ann", "forged", 1, b"x", None)
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        stream = web.WebSocketResponse()
+        await stream.prepare(request)
+        await stream.send_json({"store": "feed", "nonce": "00"})
+        visits.append(request.path)
+        with contextlib.suppress(ConnectionError):
+            await stream.send_str(pack_portion(Portion([forged], {}, [], 0, 1, True)).decode())
+            await stream.receive(timeout=2)
+        return stream
+
+    visits: list[str] = []
+    pair_dir = site.directory / "impostor"
+    authority.issue().write(pair_dir)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair_dir / "tls.crt", pair_dir / "tls.key")
+    app = web.Application()
+    app.router.add_get("/peer/v1/log", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    impostor = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await impostor.start()
+    try:
+        port = runner.addresses[0][1]
+        relay = site.relay(CHAT_PEERS=f"localhost:{port}")
+        relay.launch()
+        await until(lambda: relay.status("/readyz") == 200, "ready", 20)
+        assert len(visits) >= 3
+        bob = await clients.connect(relay, "bob")
+        await bob.join(ROOM)
+        assert bob.ids == []
+        assert relay.metric("chat_messages_replicated_total") == 0
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize("version", [pytest.param(ssl.TLSVersion.TLSv1_2, id="TLS 1.2")])

@@ -4,6 +4,7 @@ Mutants that were made on purpose, and what turned red:
 - `minimum_version` left at the default: `TLS 1.2 is refused`;
 - `Lockouts.failed` that never locks, or a lock by the account alone: the two lock-out tests;
 - `Connection._join` and `_send` without `may_use`: `a token opens the rooms that it names`;
+- `Certificate.reload` that never loads, or forgets the pair before: the tests with a renewed certificate;
 - a client that puts its key into the frame: `the relay cannot read a message`.
 """
 
@@ -280,3 +281,22 @@ async def test_a_renewed_certificate_is_served_and_nobody_is_disconnected(
     two.stop()
     two.start()
     await until(lambda: two.metric("chat_peers") == 1 and one.metric("chat_peers") == 1, "peers again", 10)
+
+
+async def test_replicas_work_together_while_a_renewed_key_spreads(
+    site: Site, clients: Clients, authority: Authority
+) -> None:
+    """One has the new key already; the other starts with the old one. What is sent to it reaches the first."""
+    one, two = site.replicas("one", "two")
+    one.launch()
+    await until(lambda: one.status("/readyz") == 200, "ready", 20)
+    renewed = authority.issue()
+    renewed.write(one.tls_dir)
+    await until(lambda: served_serial(site, one) == renewed.serial, "the new one", 5)
+    two.launch()
+    await until(lambda: two.status("/readyz") == 200, "ready", 20)
+    await until(lambda: one.metric("chat_peers") == 1, "the one with both keys reads the other", 10)
+    bob, ann = await clients.connect(one, "bob"), await clients.connect(two)
+    await bob.join(ROOM)
+    await ann.send(ROOM, "m1")
+    await bob.next("message", id="m1")

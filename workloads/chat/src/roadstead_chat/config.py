@@ -70,6 +70,7 @@ class Config:
     retention_transactions: int
     drain_seconds: int
     catch_up_seconds: int
+    copy_seconds: int
     lock_after: int
     lock_seconds: int
     max_message_bytes: int
@@ -204,6 +205,7 @@ def load(environ: Mapping[str, str]) -> Config:
         ),
         drain_seconds=read.integer("CHAT_DRAIN_SECONDS", 30, 0, 3_600, "seconds"),
         catch_up_seconds=read.integer("CHAT_CATCH_UP_SECONDS", 5, 0, 600, "seconds"),
+        copy_seconds=read.integer("CHAT_COPY_SECONDS", 2, 0, 60, "seconds"),
         lock_after=read.integer("CHAT_LOCK_AFTER", 3, 1, 1_000, "failed logins"),
         lock_seconds=read.integer("CHAT_LOCK_SECONDS", 900, 1, 365 * DAY, "seconds"),
         max_message_bytes=read.integer("CHAT_MAX_MESSAGE_BYTES", 65_536, 1, 1_048_576, "bytes"),

@@ -65,6 +65,9 @@ class Metrics:
         self.login_failures = Counter("chat_login_failures", "Failed logins, by reason", ["reason"], registry=registry)
         self.lockouts = Counter("chat_lockouts", "Accounts locked after failed logins", registry=registry)
         self.peers = Gauge("chat_peers", "Other replicas whose log is being read", registry=registry)
+        self.copies_given_up = Counter(
+            "chat_copies_given_up", "Times that another replica did not store our messages in time", registry=registry
+        )
         self.peer_failures = Counter(
             "chat_peer_failures", "Streams to other replicas that ended in an error", registry=registry
         )

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 
 from roadstead_chat.archive import ArchiveReader
+from roadstead_chat.copies import Copies, Copy
 from roadstead_chat.cursor import covers, missing
+from roadstead_chat.log import Log
 from roadstead_chat.messages import Message
+from roadstead_chat.milestones import Milestones
 from roadstead_chat.peer_wire import (
     CLOSE_REFUSED,
     CLOSE_SELF,
@@ -20,12 +24,11 @@ from roadstead_chat.peer_wire import (
     unpack_opening,
 )
 from roadstead_chat.protocol import FrameError
-from roadstead_chat.relay import Relay
 from roadstead_chat.tls import Certificate
 
 PAGE = 500
 SESSIONS_EVERY = 1.0
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class PeerServer:
@@ -34,17 +37,19 @@ class PeerServer:
     Args:
         store: identity of our store.
         certificate: whose key the others must have.
-        relay: what is new.
+        log: what is new.
         reader: what is old.
+        copies: is told what the readers have confirmed.
     """
 
-    def __init__(self, store: str, certificate: Certificate, relay: Relay, reader: ArchiveReader) -> None:
+    def __init__(self, store: str, certificate: Certificate, log: Log, reader: ArchiveReader, copies: Copies) -> None:
         self._store = store
         self._certificate = certificate
-        self._relay = relay
+        self._log = log
         self._reader = reader
-        self._streams: set[_Stream] = set()
-        self._progress = asyncio.Event()
+        self._copies = copies
+        self._milestones = Milestones()
+        self._sockets: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one reader until it goes."""
@@ -53,14 +58,20 @@ class PeerServer:
         opening = await self._greet(socket)
         if opening is None:
             return socket
-        stream = _Stream(socket, opening, self._relay, self._reader, self._progress)
-        self._streams.add(stream)
+        copy = Copy(0, behind_until=self._log.head)
+        self._copies.copies.add(copy)
+        self._sockets.add(socket)
         try:
-            await stream.run()
+            await _Stream(socket, opening, copy, self._log, self._reader, self._confirmed).run()
         finally:
-            self._streams.discard(stream)
-            self._progress.set()
+            self._sockets.discard(socket)
+            self._copies.copies.discard(copy)
+            self._confirmed()
         return socket
+
+    def _confirmed(self) -> None:
+        self._copies.check()
+        self._milestones.check()
 
     async def _greet(self, socket: web.WebSocketResponse) -> Opening | None:
         nonce = challenge()
@@ -71,7 +82,7 @@ class PeerServer:
         except (FrameError, TimeoutError):
             opening = Opening("", "", {}, 0)
         if not proves(self._certificate.identities, opening.answer, nonce, opening.store, self._store):
-            _log.warning("a peer could not prove that it holds our TLS key")
+            _logger.warning("a peer could not prove that it holds our TLS key")
             await socket.close(code=CLOSE_REFUSED, message=b"no proof")
             return None
         if opening.store == self._store:
@@ -81,33 +92,33 @@ class PeerServer:
 
     async def all_stored(self, pos: int, expected: int) -> None:
         """Wait until at least so many readers hold our log up to ``pos``, and every connected one does."""
-        while len(self._streams) < expected or any(stream.stored < pos for stream in self._streams):
-            self._progress.clear()
-            await self._progress.wait()
+        copies = self._copies.copies
+        await self._milestones.until(lambda: len(copies) >= expected and all(copy.stored >= pos for copy in copies))
+
+    async def close(self) -> None:
+        """End all streams."""
+        await asyncio.gather(*(socket.close() for socket in self._sockets), return_exceptions=True)
 
 
 class _Stream:
-    """One reader of our log.
-
-    Attributes:
-        stored: the place up to which the reader has confirmed everything as durable.
-    """
+    """One reader of our log."""
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
         opening: Opening,
-        relay: Relay,
+        copy: Copy,
+        log: Log,
         reader: ArchiveReader,
-        progress: asyncio.Event,
+        confirmed: Callable[[], None],
     ) -> None:
-        self.stored = 0
-        self._progress = progress
         self._socket = socket
         self._has = dict(opening.vector)
         self._session_rev = opening.session_rev
-        self._relay = relay
+        self._copy = copy
+        self._log = log
         self._reader = reader
+        self._confirmed = confirmed
 
     async def run(self) -> None:
         """Send until one side ends."""
@@ -120,42 +131,42 @@ class _Stream:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, ConnectionError):
-                _log.error("a stream to a replica failed", exc_info=result)
+                _logger.error("a stream to a replica failed", exc_info=result)
 
     async def _receive(self) -> None:
         async for frame in self._socket:
             if frame.type is not WSMsgType.TEXT:
                 break
             with contextlib.suppress(ValueError):
-                self.stored = int(frame.data)
-                self._progress.set()
+                self._copy.stored = int(frame.data)
+                self._confirmed()
 
     async def _send(self) -> None:
         start = await self._reader.ask(lambda archive: archive.log_start(self._has))
-        pos = self._relay.head if start is None else start - 1
-        if pos >= self._relay.head:
-            await self._portion([], self._relay.floors, pos)
+        pos = self._log.head if start is None else start - 1
+        if pos >= self._log.head:
+            await self._portion([], self._log.floors, pos)
         sessions_due = 0.0
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SESSIONS_EVERY):
-                    await self._relay.beyond(pos)
-            if pos < self._relay.head:
+                    await self._log.beyond(pos)
+            if pos < self._log.head:
                 messages, floors = await self._read_after(pos)
-                pos = messages[-1].pos if messages else self._relay.head
+                pos = messages[-1].pos if messages else self._log.head
                 await self._portion(messages, floors, pos)
             if loop.time() >= sessions_due:
                 await self._sessions(pos)
                 sessions_due = loop.time() + SESSIONS_EVERY
 
     async def _read_after(self, pos: int) -> tuple[list[Message], dict[str, int]]:
-        messages = self._relay.tail.after(pos, PAGE)
+        messages = self._log.tail.after(pos, PAGE)
         if messages is not None:
-            return messages, self._relay.floors
+            return messages, self._log.floors
         page = await self._reader.ask(lambda archive: archive.log_page(pos, PAGE))
         # The reading thread may see a commit that the loop has not been told of: that comes with the next turn.
-        return [message for message in page.messages if message.pos <= self._relay.head], page.floors
+        return [message for message in page.messages if message.pos <= self._log.head], page.floors
 
     async def _portion(self, messages: list[Message], floors: dict[str, int], pos: int) -> None:
         """Send what the reader lacks of these messages, and the holes that it must not take for a loss."""
@@ -164,7 +175,7 @@ class _Stream:
         self._has.update(holes)
         for message in news:
             self._has[message.origin] = max(message.seq, self._has.get(message.origin, 0))
-        live = pos >= self._relay.head
+        live = pos >= self._log.head
         await self._write(Portion(news, holes, [], self._session_rev, pos, live))
 
     async def _sessions(self, pos: int) -> None:
@@ -175,7 +186,7 @@ class _Stream:
             if not cursors:
                 return
             self._session_rev = upto
-            await self._write(Portion([], {}, cursors, upto, pos, pos >= self._relay.head))
+            await self._write(Portion([], {}, cursors, upto, pos, pos >= self._log.head))
 
     async def _write(self, portion: Portion) -> None:
         await self._socket.send_frame(pack_portion(portion), WSMsgType.TEXT)

@@ -13,17 +13,17 @@ import aiohttp
 
 from roadstead_chat.config import PeerAddress
 from roadstead_chat.journal import OutOfOrderError
+from roadstead_chat.log import Log
 from roadstead_chat.metrics import Metrics
 from roadstead_chat.peer_wire import CLOSE_SELF, PATH, Opening, Portion, pack_opening, proof, unpack_portion
 from roadstead_chat.protocol import FrameError
-from roadstead_chat.relay import Relay
 from roadstead_chat.tls import Certificate, Identity, public_key_of
 from roadstead_chat.writer import Replicate, StoreError, Writer
 
 RESOLVE_SECONDS = 1.0
 CONNECT_SECONDS = 3.0
 SILENT_AFTER = 3
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 Endpoint = tuple[str, int]
 
 
@@ -53,7 +53,7 @@ class Peers:
         own_ip: our own address, left out.
         store: identity of our store.
         certificate: whose key they must have.
-        relay: what we hold.
+        log: what we hold.
         writer: where their messages go.
         metrics: where streams are counted.
     """
@@ -64,7 +64,7 @@ class Peers:
         own_ip: str,
         store: str,
         certificate: Certificate,
-        relay: Relay,
+        log: Log,
         writer: Writer,
         metrics: Metrics,
     ) -> None:
@@ -72,7 +72,7 @@ class Peers:
         self._own_ip = own_ip
         self._store = store
         self._certificate = certificate
-        self._relay = relay
+        self._log = log
         self._writer = writer
         self._metrics = metrics
         self._named: set[Endpoint] = set()
@@ -125,7 +125,7 @@ class Peers:
                 except (aiohttp.ClientError, OSError, TimeoutError, PeerError, FrameError, StoreError) as error:
                     if endpoint in self._live or failures + 1 == SILENT_AFTER:
                         self._metrics.peer_failures.inc()
-                        _log.warning(
+                        _logger.warning(
                             "a replica cannot be read",
                             extra={"peer": endpoint[0], "error": str(error) or repr(error)},
                         )
@@ -159,7 +159,7 @@ class Peers:
             rev = await self._writer.run(lambda journal: journal.replica_session_rev(peer))
             answer = proof(identity.secret, nonce, self._store, peer)
             await stream.send_frame(
-                pack_opening(Opening(self._store, answer, self._relay.held, rev)), aiohttp.WSMsgType.TEXT
+                pack_opening(Opening(self._store, answer, self._log.held, rev)), aiohttp.WSMsgType.TEXT
             )
             async for frame in stream:
                 if frame.type is not aiohttp.WSMsgType.TEXT:

@@ -1,14 +1,13 @@
-"""Who hears what: passes what the store has committed to the members of each room, and to whoever waits for it."""
+"""Who hears what: passes new messages to the members of each room, and wakes whoever waits for them."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from roadstead_chat.cursor import Vector, missing
 from roadstead_chat.messages import Message
-from roadstead_chat.metrics import Metrics
+from roadstead_chat.milestones import Milestones
 from roadstead_chat.protocol import message_frame
-from roadstead_chat.tail import Tail
 from roadstead_chat.writer import Committed
 
 
@@ -20,23 +19,20 @@ class Listener(Protocol):
 
 
 class Relay:
-    """The state of the event loop's side of the store: all of it is behind a commit.
+    """What clients may see: all of it is behind a commit, and behind a second one where ``copies`` asks for it.
 
     Args:
         head: place of the last message in the store.
         held: the store's vector.
         floors: what retention removed from the store.
-        metrics: where commits are counted.
     """
 
-    def __init__(self, head: int, held: Vector, floors: Vector, metrics: Metrics) -> None:
+    def __init__(self, head: int, held: Vector, floors: Vector) -> None:
         self.head = head
         self.held = dict(held)
         self.floors = dict(floors)
-        self.tail = Tail(head)
-        self._metrics = metrics
         self._rooms: dict[str, set[Listener]] = {}
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._milestones = Milestones()
 
     def listen(self, room: str, listener: Listener) -> None:
         """Deliver the room's messages from now on."""
@@ -53,15 +49,13 @@ class Relay:
 
     def publish(self, committed: Committed) -> None:
         """Take one transaction of the store."""
-        self._metrics.committed(committed)
         self.held = committed.held
         self.floors = committed.floors
         if committed.messages:
-            self.tail.add(committed.messages)
             self.head = committed.messages[-1].pos
             for message in committed.messages:
                 self._deliver(message)
-        self._wake()
+        self._milestones.check()
 
     def _deliver(self, message: Message) -> None:
         listeners = self._rooms.get(message.room)
@@ -71,33 +65,11 @@ class Relay:
         for listener in list(listeners):
             listener.deliver(message, line)
 
-    def _wake(self) -> None:
-        still = []
-        for reached, waiter in self._waiting:
-            if waiter.done():
-                continue
-            if reached():
-                waiter.set_result(None)
-            else:
-                still.append((reached, waiter))
-        self._waiting = still
-
-    async def _until(self, reached: Callable[[], bool]) -> None:
-        if reached():
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((reached, waiter))
-        await waiter
-
-    async def beyond(self, pos: int) -> None:
-        """Wait until the log has a message after ``pos``."""
-        await self._until(lambda: self.head > pos)
-
     async def holding(self, wanted: Vector, seconds: float) -> dict[str, int]:
         """Wait until the store holds ``wanted``, at most so long; return what is still missing."""
         try:
             async with asyncio.timeout(seconds):
-                await self._until(lambda: not missing(self.held, wanted))
+                await self._milestones.until(lambda: not missing(self.held, wanted))
         except TimeoutError:
             return missing(self.held, wanted)
         return {}

@@ -15,19 +15,21 @@ from roadstead_chat import __version__, gate, peer_wire
 from roadstead_chat.archive import ArchiveReader
 from roadstead_chat.config import Config
 from roadstead_chat.connection import Services
+from roadstead_chat.copies import Copies
 from roadstead_chat.journal import Journal
+from roadstead_chat.log import Log
 from roadstead_chat.metrics import Metrics
 from roadstead_chat.peer_stream import PeerServer
 from roadstead_chat.peers import Peers
 from roadstead_chat.protocol import Close
 from roadstead_chat.relay import Relay
 from roadstead_chat.tls import Certificate
-from roadstead_chat.writer import StoreError, Writer
+from roadstead_chat.writer import Committed, StoreError, Writer
 
 CERTIFICATE_SECONDS = 1.0
 SESSIONS_SECONDS = 1.0
 EXPIRE_ROWS = 500
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Server:
@@ -47,12 +49,19 @@ class Server:
         self._failure = ""
         self._stop = asyncio.Event()
         self._peers_read = False
-        self._relay = Relay(journal.head, journal.held, journal.floors, metrics)
-        self._writer = Writer(journal, asyncio.get_running_loop(), self._relay.publish, self._broken)
+        self._log = Log(journal.head, journal.held, journal.floors, metrics)
+        self._relay = Relay(journal.head, journal.held, journal.floors)
+        self._copies = Copies(journal.store, config.copy_seconds, self._relay.publish, metrics.copies_given_up.inc)
+        self._writer = Writer(journal, asyncio.get_running_loop(), self._committed, self._broken)
         self._reader = ArchiveReader(config.store)
         self._gate = gate.Gate(Services(config, self._relay, self._writer, self._reader, metrics), journal.store)
-        self._peer_server = PeerServer(journal.store, certificate, self._relay, self._reader)
-        self._peers = Peers(config.peers, config.pod_ip, journal.store, certificate, self._relay, self._writer, metrics)
+        self._peer_server = PeerServer(journal.store, certificate, self._log, self._reader, self._copies)
+        self._peers = Peers(config.peers, config.pod_ip, journal.store, certificate, self._log, self._writer, metrics)
+
+    def _committed(self, committed: Committed, to_senders: list[Callable[[], None]]) -> None:
+        """First the other replicas, whose copy is waited for; then, in time, the clients."""
+        self._log.commit(committed)
+        self._copies.committed(committed, to_senders)
 
     def _broken(self, reason: str) -> None:
         self._failure = reason
@@ -72,10 +81,11 @@ class Server:
             for task in done - {stopped}:
                 self._failure = f"a background task ended: {task.exception()!r}"
             if self._failure:
-                _log.critical("the relay cannot go on", extra={"error": self._failure})
+                _logger.critical("the relay cannot go on", extra={"error": self._failure})
             else:
                 await self._drain()
         finally:
+            await self._peer_server.close()
             for task in (*tasks, stopped):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -83,7 +93,7 @@ class Server:
                 await runner.cleanup()
             self._reader.close()
             self._writer.stop()
-        _log.info("stopped")
+        _logger.info("stopped")
         return 1 if self._failure else 0
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
@@ -120,7 +130,7 @@ class Server:
             runners.append(runner)
             site = web.TCPSite(runner, config.listen_host or None, port, ssl_context=tls, backlog=1024)
             await site.start()
-        _log.info(
+        _logger.info(
             "listening",
             extra={"address": runners[1].addresses[0], "ops": runners[0].addresses[0], "version": __version__},
         )
@@ -180,7 +190,7 @@ class Server:
         started = time.monotonic()
         self._metrics.draining.set(1)
         self._gate.draining = True
-        _log.info("draining", extra={"connections": len(self._gate.connections)})
+        _logger.info("draining", extra={"connections": len(self._gate.connections)})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_seconds):
                 for connection in list(self._gate.connections):
@@ -188,8 +198,8 @@ class Server:
                 await self._gate.empty()
                 await self._writer.run(lambda _: 0)
                 if self._config.peers:
-                    await self._peer_server.all_stored(self._relay.head, self._peers.live)
-        _log.info("drained", extra={"seconds": round(time.monotonic() - started, 3)})
+                    await self._peer_server.all_stored(self._log.head, self._peers.live)
+        _logger.info("drained", extra={"seconds": round(time.monotonic() - started, 3)})
 
 
 def _pause(retention: int) -> float:

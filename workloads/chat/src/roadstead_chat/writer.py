@@ -90,6 +90,7 @@ class Committed:
 class _Batch:
     messages: list[Message] = field(default_factory=list)
     answers: list[Callable[[], None]] = field(default_factory=list)
+    to_senders: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Writer:
@@ -98,7 +99,8 @@ class Writer:
     Args:
         journal: the store; the thread owns it from ``start`` to ``stop``.
         loop: where ``published`` and the answers are called.
-        published: gets every transaction, in order, before the answers to its commands.
+        published: gets every transaction, in order, with the answers to the senders in it, and calls those when it is
+            time. Other commands are answered after it, at once.
         broken: called when the disk failed in a way after which the file's state is unknown: the process should end,
             as only a fresh open reads what is really there.
     """
@@ -107,7 +109,7 @@ class Writer:
         self,
         journal: Journal,
         loop: asyncio.AbstractEventLoop,
-        published: Callable[[Committed], None],
+        published: Callable[[Committed, list[Callable[[], None]]], None],
         broken: Callable[[str], None],
     ) -> None:
         self._journal = journal
@@ -186,18 +188,18 @@ class Writer:
         else:
             journal = self._journal
             done = Committed(batch.messages, dict(journal.held), dict(journal.floors), seconds, len(commands))
-            self._report(done, batch.answers)
+            self._report(done, batch)
 
     def _apply(self, command: Command, batch: _Batch) -> None:
         match command:
             case Append(draft, sender, done):
                 if sender.failed:
-                    batch.answers.append(lambda: done(StoreError("a message before it was not stored")))
+                    batch.to_senders.append(lambda: done(StoreError("a message before it was not stored")))
                     return
                 accepted, message = self._journal.append(draft)
                 if message is not None:
                     batch.messages.append(message)
-                batch.answers.append(lambda: done(accepted))
+                batch.to_senders.append(lambda: done(accepted))
             case Replicate():
                 batch.messages += self._journal.replicate(command.messages, command.floors)
                 self._journal.save_sessions(command.sessions)
@@ -237,10 +239,10 @@ class Writer:
         if unknown_state:
             self._loop.call_soon_threadsafe(self._broken, f"{code}: {error}")
 
-    def _report(self, done: Committed, answers: list[Callable[[], None]]) -> None:
+    def _report(self, done: Committed, batch: _Batch) -> None:
         def on_loop() -> None:
-            self._published(done)
-            for answer in answers:
+            self._published(done, batch.to_senders)
+            for answer in batch.answers:
                 answer()
 
         self._loop.call_soon_threadsafe(on_loop)
