@@ -1,0 +1,349 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from roadstead.api.chatservice import ChatService, ChatServiceStatus
+from roadstead.api.conditions import Condition, Reason
+from roadstead.api.parse import dump, parse
+from roadstead.chat import desired, rollout, status
+from roadstead.chat.peaks import Floor
+from roadstead.chat.placement import RegionFacts, place
+from roadstead.chat.status import Facts, OutcomeKind, RegionOutcome
+from roadstead.kernel.store import WorkloadStatus
+from unit.chat.services import service
+
+NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
+REGIONS = {name: RegionFacts(name, "HK") for name in ("hkg", "sgp")}
+TOPOLOGY: dict[str, Any] = {"topology": {"regions": [{"name": "hkg"}, {"name": "sgp"}]}}
+
+
+def pods(ready: int, wanted: int = 2, **fields: Any) -> WorkloadStatus:
+    counts = {"replicas": wanted, "updated": wanted, "ready": ready, "available": ready, **fields}
+    return WorkloadStatus(generation=1, observed_generation=1, wanted=wanted, **counts)
+
+
+def outcome(region: str, kind: OutcomeKind = OutcomeKind.APPLIED, **fields: Any) -> RegionOutcome:
+    return RegionOutcome(region, kind, **{"workload": pods(2), "applied": "a1", "input": "i1", **fields})
+
+
+class Told:
+    """Passes over one service, each beginning with the status that the one before left."""
+
+    def __init__(self, spec: dict[str, Any] | None = None) -> None:
+        self.spec = {**TOPOLOGY, **(spec or {})}
+        self.regions = dict(REGIONS)
+        self.now = NOW
+        self.generation = 1
+        self.written: dict[str, Any] = {}
+        self.floor = Floor(0, (), None)
+
+    @property
+    def service(self) -> ChatService:
+        return service(self.written, self.generation, **self.spec)
+
+    def passed(self, *outcomes: RegionOutcome, target: str = "r1") -> ChatServiceStatus:
+        of = self.service
+        before = status.remembered(of.status)
+        found = {entry.region: entry for entry in outcomes}
+        placements = place(of.spec, self.regions, status.present(of.status))
+        runs = {name: region.revision for name, region in before.regions.items()} or dict.fromkeys(found, target)
+        views = status.views(of, placements, found, runs)
+        decision = rollout.decide(before, target, views, of.spec.rollout, self.now)
+        scales = {
+            placement.region: desired.scale(of, self.regions[placement.region], desired.Observed())
+            for placement in placements
+            if placement.writable
+        }
+        result = status.derive(Facts(of, placements, decision, views, found, scales, self.floor), self.now)
+        self.written = dump(result)
+        return result
+
+    def running(self) -> "Told":
+        for _ in range(2):
+            self.passed(outcome("hkg"), outcome("sgp"))
+        return self
+
+
+def of(found: ChatServiceStatus, kind: str) -> Condition:
+    return next(condition for condition in found.conditions if condition.type == kind)
+
+
+def truth(found: ChatServiceStatus) -> dict[str, tuple[str, str]]:
+    return {condition.type: (condition.status.value, condition.reason) for condition in found.conditions}
+
+
+def test_a_service_that_is_as_the_spec_asks() -> None:
+    found = Told().running().passed(outcome("hkg"), outcome("sgp"))
+    assert truth(found) == {
+        "Ready": ("True", "Ready"),
+        "Reconciling": ("False", "Ready"),
+        "Stalled": ("False", "Progressing"),
+        "Placed": ("True", "Placed"),
+        "RolledOut": ("True", "RolledOut"),
+    }
+    assert (found.ready_regions, found.rollout.phase, found.rollout.regions_done) == ("2/2", "Complete", 2)
+    assert [(region.name, region.phase, region.ready_replicas) for region in found.regions] == [
+        ("hkg", "Ready", 2),
+        ("sgp", "Ready", 2),
+    ]
+    assert found.regions[0].address == "desk-hkg.bank.svc"
+    assert found.observed_generation == 1
+
+
+def test_the_same_facts_change_nothing() -> None:
+    told = Told().running()
+    written = told.written
+    told.now += timedelta(days=3)
+    told.passed(outcome("hkg"), outcome("sgp"))
+    assert told.written == written
+
+
+def test_what_is_remembered_survives_being_stored() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    state = status.remembered(told.service.status)
+    assert state.regions["hkg"].revision == "r2"
+    assert state == status.remembered(
+        parse(
+            "ChatService",
+            {
+                "metadata": {"name": "desk"},
+                "spec": told.service.spec.model_dump(by_alias=True, mode="json"),
+                "status": told.written,
+            },
+        ).status
+    )
+    again = rollout.decide(
+        state,
+        "r2",
+        status.views(told.service, place(told.service.spec, REGIONS, {"hkg", "sgp"}), {}, {}),
+        told.service.spec.rollout,
+        told.now,
+    )
+    assert again.state == state
+
+
+def test_times_move_only_with_the_status_of_a_condition() -> None:
+    told = Told().running()
+    told.now += timedelta(hours=1)
+    told.generation = 2
+    found = told.passed(outcome("hkg", workload=pods(1)), outcome("sgp"))
+    assert of(found, "Ready").last_transition_time == told.now
+    assert of(found, "RolledOut").last_transition_time == NOW
+    assert {condition.observed_generation for condition in found.conditions} == {2}
+    told.now += timedelta(hours=1)
+    found = told.passed(outcome("hkg", workload=pods(0)), outcome("sgp"))
+    assert of(found, "Ready").last_transition_time == NOW + timedelta(hours=1)
+    assert "0 of 2 pods" in of(found, "Ready").message
+
+
+BROKEN = {
+    OutcomeKind.REFUSED: ("Refused", "exceeded quota: pods, used: 10, limited: 10"),
+    OutcomeKind.NAMESPACE_MISSING: ("NamespaceMissing", "there is no namespace bank"),
+    OutcomeKind.CONFLICT: ("NotOurs", "Service desk-hkg belongs to somebody else"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_needs_a_person_is_stalled_in_the_words_of_whoever_refused(kind: OutcomeKind) -> None:
+    reason, words = BROKEN[kind]
+    told = Told().running()
+    found = told.passed(outcome("hkg", kind, message=words), outcome("sgp"))
+    assert truth(found)["Stalled"] == ("True", reason)
+    assert truth(found)["Ready"] == ("False", reason)
+    assert truth(found)["Reconciling"] == ("False", reason)
+    assert of(found, "Stalled").message == f"region hkg: {words}" or of(found, "Stalled").message == words
+    assert found.regions[0].phase == "Refused"
+    assert words in found.regions[0].message
+    assert found.ready_regions == "1/2"
+    assert found.regions[1].phase == "Ready", "the other region is not touched by it"
+
+
+def test_a_conflict_is_said_only_while_there_is_one() -> None:
+    told = Told().running()
+    found = told.passed(
+        outcome("hkg", OutcomeKind.CONTESTED, message="kubectl keeps changing Deployment desk-hkg"), outcome("sgp")
+    )
+    assert truth(found)["Conflict"] == ("True", "FoughtOver")
+    assert truth(found)["Ready"] == ("True", "Ready"), "everything is as it should be, if only for now"
+    assert "Conflict" not in truth(told.passed(outcome("hkg"), outcome("sgp")))
+
+
+def test_a_region_that_cannot_be_reached_is_waited_for() -> None:
+    told = Told().running()
+    told.regions["sgp"] = RegionFacts("sgp", "HK", reachable=False, message="connection refused")
+    found = told.passed(outcome("hkg"))
+    assert truth(found)["Ready"] == ("False", "RegionUnreachable")
+    assert truth(found)["Reconciling"] == ("True", "RegionUnreachable")
+    assert truth(found)["Stalled"][0] == "False"
+    assert truth(found)["Placed"] == ("False", "RegionUnreachable")
+    assert truth(found)["RolledOut"][0] == "True"
+    assert (found.regions[1].phase, found.regions[1].applied) == ("Unreachable", "a1")
+
+
+def test_one_pass_that_did_not_get_through_is_tried_again() -> None:
+    found = Told().running().passed(outcome("hkg", OutcomeKind.WAITING, message="429"), outcome("sgp"))
+    assert truth(found)["Reconciling"] == ("True", "Waiting")
+    assert found.ready_regions == "1/2"
+
+
+def test_a_region_outside_the_residency_is_refused_and_what_is_remembered_of_it_stays() -> None:
+    told = Told().running()
+    told.spec["residency"] = {"jurisdictions": ["HK"]}
+    told.regions["sgp"] = RegionFacts("sgp", "SG")
+    found = told.passed(outcome("hkg"))
+    assert truth(found)["Placed"] == ("False", "OutsideResidency")
+    assert truth(found)["Stalled"] == ("True", "OutsideResidency")
+    assert (found.regions[1].phase, found.regions[1].last_good_revision) == ("Refused", "r1")
+
+
+def test_a_rollout_shows_where_it_is() -> None:
+    told = Told().running()
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert (found.revision, found.rollout.previous, found.rollout.phase) == ("r2", "r1", "Progressing")
+    assert (found.rollout.region, found.rollout.regions_done, found.rollout.regions_total) == ("hkg", 0, 2)
+    assert truth(found)["RolledOut"] == ("False", "RollingOut")
+    assert truth(found)["Reconciling"] == ("True", "RollingOut")
+    assert "0 of 2 regions run revision r2" in of(found, "RolledOut").message
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert (found.rollout.phase, found.regions[0].phase) == ("Baking", "Baking")
+    assert truth(found)["RolledOut"] == ("False", "Baking")
+
+
+def test_a_rollback_says_why_and_stays_stalled_until_the_spec_changes() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    bad = outcome("hkg", workload=pods(2, replicas=3, updated=1, failure="exceeded quota"))
+    found = told.passed(bad, outcome("sgp"), target="r2")
+    assert (found.rollout.phase, found.regions[0].phase) == ("RollingBack", "RollingBack")
+    assert truth(found)["Reconciling"] == ("True", "RollingBack")
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert found.rollout.phase == "RolledBack"
+    assert truth(found)["Stalled"] == ("True", "RolledBack")
+    assert "exceeded quota" in of(found, "Stalled").message
+    assert [region.phase for region in found.regions] == ["Ready", "Ready"]
+    assert found.ready_regions == "2/2"
+
+
+def test_a_pause_is_neither_progress_nor_a_fault() -> None:
+    told = Told({"rollout": {"state": "Paused"}}).running()
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert truth(found)["Ready"] == ("False", "Paused")
+    assert (truth(found)["Reconciling"][0], truth(found)["Stalled"][0]) == ("False", "False")
+
+
+def test_peaks_are_named_while_they_last() -> None:
+    told = Told({"autoscaling": {"maxReplicas": 9}})
+    told.floor = Floor(9, ("singles-day",), NOW)
+    found = told.passed(outcome("hkg"), outcome("sgp"))
+    assert found.active_peaks == ("singles-day",)
+    assert truth(found)["Autoscaled"] == ("True", "AtPeak")
+    told.floor = Floor(0, (), None)
+    assert truth(told.passed(outcome("hkg"), outcome("sgp")))["Autoscaled"] == ("True", "FollowingLoad")
+
+
+def test_a_cordoned_region_remembers_the_most_that_it_may_have() -> None:
+    told = Told({"autoscaling": {"maxReplicas": 9}})
+    for _ in range(2):
+        told.passed(outcome("hkg", workload=pods(7, 7)), outcome("sgp"))
+    told.regions["hkg"] = RegionFacts("hkg", "HK", cordoned=True)
+    of_region = told.service.status.regions[0]
+    size = desired.scale(
+        told.service, told.regions["hkg"], desired.Observed(present_replicas=of_region.desired_replicas)
+    )
+    assert (size.minimum, size.maximum) == (2, 7)
+
+
+def test_a_region_that_is_left_is_shown_until_nothing_is_left() -> None:
+    told = Told().running()
+    told.spec["topology"] = {"regions": [{"name": "hkg"}]}
+    found = told.passed(
+        outcome("hkg"), outcome("sgp", OutcomeKind.REMOVING, message="Service desk-sgp is being deleted")
+    )
+    assert [(region.name, region.phase) for region in found.regions] == [("hkg", "Ready"), ("sgp", "Removing")]
+    assert truth(found)["Reconciling"] == ("True", "Progressing")
+    found = told.passed(outcome("hkg"))
+    assert (len(found.regions), truth(found)["Ready"][0]) == (1, "True")
+
+
+def test_a_spec_that_cannot_be_carried_out_leaves_the_rest_of_the_status() -> None:
+    told = Told().running()
+    before = told.service.status
+    found = status.invalid(before, "spec.replicas is -1; write 0 or more", 5, NOW)
+    assert truth(found)["Stalled"] == ("True", "InvalidSpec")
+    assert truth(found)["Ready"] == ("False", "InvalidSpec")
+    assert truth(found)["RolledOut"] == ("True", "RolledOut")
+    assert (found.regions, found.observed_generation) == (before.regions, 5)
+
+
+def test_deletion_names_the_regions_that_hold_it_up() -> None:
+    told = Told().running()
+    away = outcome("sgp", OutcomeKind.UNREACHABLE, message="region sgp cannot be cleaned up: connection refused")
+    found = status.deleting(told.service, {"hkg": outcome("hkg", OutcomeKind.REMOVING), "sgp": away}, NOW)
+    assert truth(found)["Deleting"] == ("True", "DeletionBlocked")
+    assert truth(found)["Stalled"] == ("True", "DeletionBlocked")
+    assert "region sgp cannot be cleaned up" in of(found, "Deleting").message
+    assert [(region.name, region.phase) for region in found.regions] == [("hkg", "Removing"), ("sgp", "Unreachable")]
+    found = status.deleting(told.service, {"hkg": outcome("hkg", OutcomeKind.REMOVING)}, NOW)
+    assert truth(found)["Deleting"] == ("True", "Deleting")
+    assert truth(found)["Stalled"][0] == "False"
+
+
+@pytest.mark.parametrize(
+    ("workload", "ready"),
+    [
+        pytest.param(None, False, id="no workload"),
+        pytest.param(pods(2), True, id="all pods"),
+        pytest.param(pods(1), False, id="one is missing"),
+        pytest.param(pods(2, available=1), False, id="one is ready but not available yet"),
+        pytest.param(pods(2, updated=1), False, id="one is of the template before"),
+        pytest.param(pods(2, replicas=3), False, id="one of before is still there"),
+        pytest.param(WorkloadStatus(2, 1, 2, 2, 2, 2, 2), False, id="the controller has not seen the change"),
+        pytest.param(pods(0, 0), True, id="none is wanted"),
+        pytest.param(pods(1, 0, replicas=1, updated=1), False, id="none is wanted, but one is there"),
+    ],
+)
+def test_when_a_workload_is_ready(workload: WorkloadStatus | None, ready: bool) -> None:
+    assert status.is_ready(workload) is ready
+
+
+@pytest.mark.parametrize(
+    ("before", "workload", "lost"),
+    [
+        (2, pods(1), True),
+        (2, pods(2), False),
+        (2, pods(2, 4, updated=4), False),
+        (4, pods(2, 2), False),
+        (4, pods(1, 2), True),
+        (0, pods(0), False),
+        (2, None, False),
+    ],
+    ids=["one fewer", "as many", "growing", "shrinking", "shrinking and one fewer", "there were none", "not known"],
+)
+def test_when_pods_are_lost(before: int, workload: WorkloadStatus | None, lost: bool) -> None:
+    of_before = {"regions": [{"name": "hkg", "readyReplicas": before}]}
+    subject = service(of_before)
+    placements = place(subject.spec, REGIONS, {"hkg"})
+    (view,) = status.views(subject, placements, {"hkg": outcome("hkg", workload=workload)}, {"hkg": "r1"})
+    assert view.lost is lost
+
+
+def test_long_lists_and_messages_fit_into_the_schema() -> None:
+    names = [f"region-{n:02}" + "x" * 13 for n in range(32)]
+    told = Told({"topology": {"regions": [{"name": name} for name in names]}})
+    told.regions = {name: RegionFacts(name, "HK") for name in names}
+    found = told.passed(*(outcome(name, OutcomeKind.REFUSED, message="x" * 5000) for name in names))
+    assert (
+        parse(
+            "ChatService",
+            {
+                "metadata": {"name": "desk"},
+                "spec": {"image": "a:1", "topology": {"regions": [{"name": "a"}]}, "tls": {"secretName": "s"}},
+                "status": told.written,
+            },
+        ).status
+        == found
+    )
+    assert of(found, "Stalled").reason == Reason.REFUSED
