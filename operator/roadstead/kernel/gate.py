@@ -70,7 +70,10 @@ class Gate:
 
     def failed(self, token: int, why: str) -> None:
         """The request got no answer."""
+        was_trial = self._trial == token
         self.left(token)
+        if self.is_open and not was_trial:
+            return  # it was sent before the way was closed: one outage seen by sixteen workers is one outage
         self._failures += 1
         self._why = why
         if self.is_open:
