@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from roadstead.api.conditions import Conditions
-from roadstead.api.fields import DnsLabel, Integer, MapList, Model, RegionName, SetList, Timestamp
+from roadstead.api.fields import DnsLabel, Integer, MapList, Model, RegionName, SetList, Timestamp, shortened
 from roadstead.api.topology import MAX_REGIONS, Role
 
 
@@ -52,7 +52,7 @@ class RolloutPhase(StrEnum):
 
 RevisionName = Annotated[str, StringConstraints(max_length=128)]
 Digest = Annotated[str, StringConstraints(max_length=128)]
-StatusMessage = Annotated[str, StringConstraints(max_length=1024)]
+StatusMessage = Annotated[str, StringConstraints(max_length=1024), shortened(1024)]
 
 
 class ServiceRegionStatus(Model):
@@ -77,7 +77,7 @@ class ServiceRegionStatus(Model):
     )
     desired_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that should run.")
     ready_replicas: Integer = Field(default=0, ge=0, le=2**31 - 1, description="Number of pods that are ready.")
-    address: Annotated[str, StringConstraints(max_length=253)] = Field(
+    address: Annotated[str, StringConstraints(max_length=253), shortened(253)] = Field(
         default="", description="Address under which the region's Service is reached."
     )
     message: StatusMessage = Field(
@@ -99,7 +99,7 @@ class RolloutStatus(Model):
     )
     phase: RolloutPhase = Field(default=RolloutPhase.COMPLETE, description="How far it is, in one word.")
     started_at: Timestamp | None = Field(default=None, description="When it began.")
-    region: Annotated[str, StringConstraints(max_length=253)] = Field(
+    region: Annotated[str, StringConstraints(max_length=253), shortened(253)] = Field(
         default="", description="The region, or the regions with commas between, that it is at."
     )
     regions_done: Integer = Field(default=0, ge=0, le=MAX_REGIONS, description="Number of regions that have it.")

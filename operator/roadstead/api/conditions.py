@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from roadstead.api.fields import Integer, MapList, Model, Timestamp
+from roadstead.api.fields import Integer, MapList, Model, Timestamp, shortened
 
 MESSAGE_MAX_LENGTH = 4096
 
@@ -102,7 +102,7 @@ class Condition(Model):
     reason: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")] = Field(
         description="One CamelCase word for machines: why the status is as it is."
     )
-    message: Annotated[str, StringConstraints(max_length=MESSAGE_MAX_LENGTH)] = Field(
+    message: Annotated[str, StringConstraints(max_length=MESSAGE_MAX_LENGTH), shortened(MESSAGE_MAX_LENGTH)] = Field(
         default="", description="The same for people: what is wrong, with which value, and what mends it."
     )
     last_transition_time: Timestamp = Field(description="When the status last changed from one value to another.")
@@ -140,8 +140,6 @@ def set_condition(
     """
     if isinstance(status, bool):
         status = ConditionStatus.TRUE if status else ConditionStatus.FALSE
-    if len(message) > MESSAGE_MAX_LENGTH:
-        message = message[: MESSAGE_MAX_LENGTH - 1] + "…"
     old = find_condition(conditions, type_)
     new = Condition(
         type=str(type_),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -68,6 +69,12 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A moment in UTC, written with whole seconds (``metav1.Time``)."""
+
+
+def shortened(most: int) -> BeforeValidator:
+    """For texts of a status that come from elsewhere: cut at the schema's bound instead of losing the whole status."""
+    return BeforeValidator(lambda text: f"{text[: most - 1]}…" if isinstance(text, str) and len(text) > most else text)
+
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=63)]
 DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME, min_length=1, max_length=253)]

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 
 from roadstead.api.conditions import Conditions
 from roadstead.api.duration import Between, Duration, parse_duration
-from roadstead.api.fields import DnsLabel, DnsName, Integer, LabelKey, LabelValue, Model, ObjectMeta, SetList
+from roadstead.api.fields import DnsLabel, DnsName, Integer, LabelKey, LabelValue, Model, ObjectMeta, SetList, shortened
 
 NAME_MAX_LENGTH = 23
 
@@ -163,7 +163,7 @@ class RegionStatus(Model):
         "spec.probe.failureThreshold probes in a row failed, or the kubeconfig is missing or refused. Cordoned: "
         "answers and takes on nothing more.",
     )
-    version: Annotated[str, StringConstraints(max_length=64)] = Field(
+    version: Annotated[str, StringConstraints(max_length=64), shortened(64)] = Field(
         default="", description="Version of the region's API server.", examples=["v1.36.3"]
     )
     cluster_id: Annotated[str, StringConstraints(max_length=64)] = Field(

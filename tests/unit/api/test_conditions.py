@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 
+from roadstead.api.chatservice import ServiceRegionStatus
 from roadstead.api.conditions import (
     MESSAGE_MAX_LENGTH,
     Condition,
@@ -45,6 +46,12 @@ def test_the_transition_time_stays_when_only_reason_and_message_change() -> None
 def test_an_unchanged_condition_gives_the_same_object_so_that_nothing_is_written() -> None:
     before = ready(True)
     assert set_condition(before, ConditionType.READY, True, Reason.READY, generation=1, now=LATER) is before
+
+
+def test_a_text_from_elsewhere_is_cut_and_does_not_lose_the_status() -> None:
+    region = ServiceRegionStatus(name="hkg", message="x" * 5000, address="a" * 300)
+    assert len(region.message) == 1024
+    assert len(region.address) == 253
 
 
 def test_the_others_keep_their_place() -> None:
