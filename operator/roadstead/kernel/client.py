@@ -8,6 +8,7 @@ connections *including watches*, a time-out of 300 s, and trust in the proxy env
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from roadstead.kernel.errors import Fatal, Gone, NotFound, ServerFault, Unreachable, from_status
+from roadstead.kernel.errors import NotFound, ServerFault, Unreachable, from_status
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.objects import Gvr
@@ -33,6 +34,10 @@ CONNECT_TIMEOUT = 3.0
 WATCH_SILENCE = 90.0
 """Seconds without a byte after which a watch is given up; the API server sends a bookmark about once a minute."""
 PAGE_SIZE = 500
+MAX_ANSWER = 64 * 2**20
+"""Bytes of an answer, or of a line of a watch, above which it is given up: a member must not fill our memory."""
+MAX_RETRY_AFTER = 300.0
+"""Seconds; a server that asks for more is asked again after this."""
 LIST_TIMEOUT = 60.0
 
 _JSON = "application/json"
@@ -155,8 +160,10 @@ class ClusterClient:
             query["fieldSelector"] = fields
         while True:
             page = await self._json("GET", gvr.path(namespace), query=query, accept=accept, timeout=LIST_TIMEOUT)
-            metadata = page["metadata"]
-            yield page.get("items") or [], metadata.get("resourceVersion", "")  # an empty metadata list has items: null
+            metadata, items = page.get("metadata"), page.get("items") or []  # an empty metadata list has items: null
+            if not isinstance(metadata, dict) or not isinstance(items, list):
+                raise ServerFault(f"{self.name} answered a list of {gvr} with something that is none")
+            yield items, metadata.get("resourceVersion", "")
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
@@ -277,21 +284,32 @@ class ClusterClient:
         url = f"{self._base}{gvr.path(namespace)}?{urlencode(query)}"
         try:
             async with self._session.get(
-                url, headers=headers, timeout=timeout, server_hostname=self._server_hostname
+                url,
+                headers=headers,
+                timeout=timeout,
+                server_hostname=self._server_hostname,
+                allow_redirects=False,  # see `_json`
             ) as response:
                 if response.status != 200:
-                    raise _error(self.name, response.status, await response.read(), response.headers)
+                    raise _error(self.name, response.status, await _content(response), response.headers)
                 async for line in _lines(response.content):
-                    yield self._event(orjson.loads(line))
-        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+                    yield self._event(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, _TooLong) as error:
             raise Unreachable(f"{self.name}: the watch of {gvr} broke: {_describe(error)}") from error
 
-    def _event(self, line: dict[str, Any]) -> WatchEvent:
-        if line["type"] == "ERROR":
-            status = line["object"]
-            code, message = int(status.get("code", 500)), str(status.get("message", ""))
-            raise Gone(message) if code == 410 else from_status(code, f"{self.name}: {message}")
-        return WatchEvent(line["type"], line["object"])
+    def _event(self, line: bytes) -> WatchEvent:
+        try:
+            decoded = orjson.loads(line)
+            kind, body = str(decoded["type"]), decoded["object"]
+            if kind == "ERROR":
+                code, message = int(body.get("code", 500)), str(body.get("message", ""))
+            else:
+                int(body["metadata"]["resourceVersion"])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ServerFault(f"{self.name} sent a line in a watch that is no event") from error
+        if kind == "ERROR":
+            raise from_status(code, f"{self.name}: {message}")
+        return WatchEvent(kind, body)
 
     async def _headers(self, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "User-Agent": "roadstead-operator"}
@@ -333,14 +351,18 @@ class ClusterClient:
                 allow_redirects=False,  # a member must not send our token elsewhere
                 trace_request_ctx=method,
             ) as response:
-                content = await response.read()
                 status = response.status
+                content = await _content(response)
                 answer_headers = response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if gate is not None:
                 gate.failed(token, _describe(error))
             raise Unreachable(f"{self.name} does not answer: {_describe(error)}") from error
-        except (asyncio.CancelledError, Fatal):
+        except _TooLong as error:
+            if gate is not None:
+                gate.answered(token)
+            raise ServerFault(f"{self.name}: {error}") from error
+        except BaseException:  # cancelled, or the guard says no: nothing was learnt about the cluster
             if gate is not None:
                 gate.left(token)
             raise
@@ -391,10 +413,10 @@ def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]
     except orjson.JSONDecodeError:
         message = content[:200].decode(errors="replace").strip()
     retry_after: float | None = None
-    try:
-        retry_after = float(headers.get("Retry-After", ""))
-    except ValueError:
-        retry_after = None
+    with contextlib.suppress(ValueError):
+        seconds = float(headers.get("Retry-After", ""))
+        # NaN is not >= 0 either. One cluster's word must not park a key that has work in others.
+        retry_after = min(seconds, MAX_RETRY_AFTER) if seconds >= 0 else None
     return from_status(status, f"{cluster} answered {status}: {message or 'no message'}", retry_after=retry_after)
 
 
@@ -403,16 +425,39 @@ def _describe(error: BaseException) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
 
 
+class _TooLong(Exception):
+    """An answer went on beyond `MAX_ANSWER`."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the answer has more than {MAX_ANSWER} bytes")
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            raise _TooLong
+        parts.append(chunk)
+    return b"".join(parts)
+
+
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Lines of any length; the reader's own `readline` gives up on long ones."""
     rest: list[bytes] = []
+    size = 0
     async for chunk in stream.iter_any():
         head, newline, tail = chunk.partition(b"\n")
         if not newline:
             rest.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER:
+                raise _TooLong
             continue
         yield b"".join((*rest, head))
         parts: Sequence[bytes] = tail.split(b"\n")
         for line in parts[:-1]:
             yield line
         rest = [parts[-1]] if parts[-1] else []
+        size = len(parts[-1])

@@ -224,7 +224,7 @@ class ChildStore:
 
         What was in it under another owner than we knew was taken in under its new one; the former must forget it.
         """
-        self._listed[gvr] = up_to
+        self._listed[gvr] = up_to if up_to < _FOR_EVER else -1  # a type that is not served has no version
         index = _INDEX[gvr]
         alive = {_uid_bytes(uid) for uid in uids}
         holders: dict[bytes, tuple[int, Key]] = {}

@@ -22,8 +22,13 @@ RESYNC_AFTER = 3600.0
 """Seconds after which a list is made anew; up to half as much is added, so that clusters do not all list at once."""
 STALE_AFTER = 180.0
 """Seconds without event or bookmark after which a watch counts as stale; bookmarks come about once a minute."""
+SHORTEST_WATCH = 1.0
+"""Seconds; a watch that the server ends sooner counts as a failure, so that the next ones come later and later."""
 ABSENT_RETRY = 300.0
 """Seconds after which a type that the cluster does not serve is asked for again."""
+
+NEWEST = 2**63 - 1
+"""Above every resourceVersion: the version at which a type that is not served is empty."""
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +93,7 @@ class Watcher:
         self._version = ""
         self._listed_at = float("-inf")
         self._absent = False
+        self._heard = False
 
     def age(self) -> float:
         """Seconds since the server last said anything on this watch; 0 for a type that is not served."""
@@ -107,23 +113,31 @@ class Watcher:
         """Follow the collection until cancelled. Never raises for what the server does."""
         failures = 0
         while True:
+            started, self._heard = self._clock.monotonic(), False
             try:
                 await self._cycle()
-                failures = 0
                 self.error = self.forbidden = ""
+                if self._clock.monotonic() - started >= SHORTEST_WATCH:
+                    failures = 0
+                    continue
+                # ended as soon as it began: something between us and the server does that to every watch
             except Gone:
                 self._version = ""
             except NotFound as error:
                 if not self._optional:
                     self.error = str(error)
                 await self._while_absent()
+                continue
             except RoadsteadError as error:
-                failures += 1
                 self.error = str(error)
                 if isinstance(error, Forbidden):
                     self.forbidden = str(error)
                     log.warning("cannot watch %s in %s: %s", self.gvr, self._client.name, error)
-                await self._clock.sleep(min(30.0, backoff(failures, self._jitter())))
+            except Exception as error:  # an answer that no API server gives; the other watches must go on
+                self.error = f"{type(error).__name__} while following {self.gvr} in {self._client.name}"
+                log.exception("%s", self.error)
+            failures = 1 if self._heard else failures + 1
+            await self._clock.sleep(min(30.0, backoff(failures, self._jitter())))
 
     async def _cycle(self) -> None:
         due = self._listed_at + RESYNC_AFTER * (1.0 + 0.5 * self._jitter())
@@ -139,7 +153,7 @@ class Watcher:
             metadata_only=self._metadata_only,
             timeout_seconds=timeout,
         ):
-            self._last_seen = self._clock.monotonic()
+            self._last_seen, self._heard = self._clock.monotonic(), True
             self.error = self.forbidden = ""
             metadata = event.object["metadata"]
             if event.type == "DELETED":
@@ -169,7 +183,7 @@ class Watcher:
         """The type is not served (yet): an empty collection, looked at again from time to time."""
         if self._optional:
             self._absent = True
-            self._sink.listed(self.gvr, set(), 2**63 - 1)
+            self._sink.listed(self.gvr, set(), NEWEST)
             self.synced.set()
         self._version = ""
         await self._clock.sleep(ABSENT_RETRY * (1.0 + 0.5 * self._jitter()) if self._optional else 5.0)
