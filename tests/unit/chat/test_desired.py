@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadstead.api.conditions import Reason
@@ -203,6 +203,7 @@ def test_how_many_pods(found: Scale, expected: tuple[bool, int, int]) -> None:
     assert (found.autoscaled, found.minimum, found.maximum) == expected
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 20),
     st.none() | st.integers(1, 20),
@@ -348,6 +349,7 @@ def test_everybody_may_connect_unless_somebody_is_named() -> None:
     assert policy["spec"]["ingress"][0] == {"ports": [{"protocol": "TCP", "port": 8443}]}
 
 
+@settings(deadline=None)
 @given(
     image=st.just("registry.example/chat:1"),
     annotation=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200),

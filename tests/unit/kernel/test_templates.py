@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadstead.kernel import templates
@@ -54,6 +54,7 @@ def test_text_in_a_template_is_taken_as_it_stands(text: str) -> None:
     assert template(yaml.safe_dump(tree, allow_unicode=True)).render({}) == tree
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_text_comes_through(value: str, other: str) -> None:
     page = template('{a: "{{ value }}", b: "{{ value }}/{{ other }}"}')
