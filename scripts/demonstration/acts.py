@@ -13,14 +13,15 @@ from demonstration.terminal import note, run
 
 MESSAGES = 10_000
 BAKE = "5s"
-DEADLINE = "25s"
+PATIENT, IMPATIENT = "3m", "25s"
+"""``progressDeadline`` of versions that work, however slow the machine, and of the one that is known not to."""
 
 
 class PromiseBrokenError(RuntimeError):
     """Something that the demo shows did not happen."""
 
 
-def service(stage: Stage, image: str) -> dict[str, Any]:
+def service(stage: Stage, image: str, deadline: str = PATIENT) -> dict[str, Any]:
     """The ChatService of the demo; short times, so that a person need not wait."""
     return {
         "apiVersion": "roadstead.dev/v1alpha1",
@@ -35,15 +36,15 @@ def service(stage: Stage, image: str) -> dict[str, Any]:
             "traffic": {"hostname": HOSTNAME, "serviceType": "NodePort"},
             "storage": {"size": "64Mi", "onDelete": "Delete"},
             "config": {"CHAT_TOKEN_PUBLIC_KEYS": stage.keys.public_key},
-            "rollout": {"bakeTime": BAKE, "progressDeadline": DEADLINE},
+            "rollout": {"bakeTime": BAKE, "progressDeadline": deadline},
             "termination": {"gracePeriod": "20s"},
         },
     }
 
 
-def apply(stage: Stage, image: str) -> None:
+def apply(stage: Stage, image: str, deadline: str = PATIENT) -> None:
     """Apply the service with an image."""
-    stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(service(stage, image)))
+    stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(service(stage, image, deadline)))
 
 
 def create(stage: Stage) -> None:
@@ -134,12 +135,12 @@ def roll_out(stage: Stage) -> None:
     """A new version, region by region."""
     apply(stage, stage.images.second.reference)
     _wait_observed(stage)
-    follow(stage, "Complete", 180)
+    follow(stage, "Complete", 400)
 
 
 def roll_back(stage: Stage) -> None:
     """A version whose image does not exist: it stops in the first region and goes back by itself."""
-    apply(stage, "registry.example/roadstead-chat:broken")
+    apply(stage, "registry.example/roadstead-chat:broken", IMPATIENT)
     _wait_observed(stage)
     follow(stage, "RolledBack", 240)
     for region in REGIONS:
