@@ -4,10 +4,10 @@ Mutants that were made on purpose, and what turned red:
 - `Journal._copy_in` that never sets `copy_of`: `a retry at another replica is delivered once everywhere`;
 - `deliverable` that ignores `copies`: the same test;
 - `Connection._wait_for` that does not wait: `a sender's messages stay in order across replicas`;
-- `_Stream._send` that starts at the head: `a new replica gets the history`;
+- `_Stream._send` that starts at the head, `Peers.caught_up` that does not wait: `a new replica gets the history`;
 - `proves` that always says yes, and `_identity_of` without the comparison: `a stranger reads nothing`, `a replica
   takes nothing from an impostor`;
-- `Copies._enough` that always says yes: `what anybody saw survives the replica that took it`;
+- `Copies._enough` that always says yes: `nothing is seen or acknowledged that one replica alone has`;
 - `Server._drain` without `all_stored`: `a replica that drains hands over what it accepted last`.
 """
 
@@ -143,6 +143,39 @@ async def test_a_senders_messages_stay_in_order_across_replicas(site: Site, clie
     assert bob.ids == sent
 
 
+async def test_nothing_is_seen_or_acknowledged_that_one_replica_alone_has(site: Site, clients: Clients) -> None:
+    one, two = site.replicas("one", "two", CHAT_COPY_SECONDS=30)
+    await start_all(one, two)
+    ann, bob = await clients.connect(one), await clients.connect(one, "bob")
+    await bob.join(ROOM)
+    await send_all(ann, "m0")
+    os.kill(two.pid, signal.SIGSTOP)
+    await ann.send(ROOM, "m1")
+    with pytest.raises(TimeoutError):
+        await ann.accepted("m1", 1.5)
+    assert [frame["id"] for frame in bob.frames if frame["type"] == "message"] in ([], ["m0"])
+    os.kill(two.pid, signal.SIGCONT)
+    again = await clients.connect(one)
+    await again.send(ROOM, "m1")
+    assert (await again.next("accepted"))["duplicate"] is True
+    await bob.next("message", id="m1")
+
+
+async def test_a_replica_that_hangs_stops_nobody_for_long(site: Site, clients: Clients) -> None:
+    one, two = site.replicas("one", "two", CHAT_COPY_SECONDS=1)
+    await start_all(one, two)
+    ann = await clients.connect(one)
+    os.kill(two.pid, signal.SIGSTOP)
+    await send_all(ann, *map(str, range(100)))
+    assert one.metric("chat_copies_given_up_total") == 1
+    os.kill(two.pid, signal.SIGCONT)
+    bob = await clients.connect(two, "bob")
+    await bob.join(ROOM)
+    await send_all(ann, "last")
+    await bob.next("message", id="last")
+    assert len(bob.ids) == 101
+
+
 async def test_what_anybody_saw_survives_the_replica_that_took_it(site: Site, clients: Clients) -> None:
     """kill -9, and the store gone with it: a pod without a volume on a node that dies."""
     one, two = site.replicas("one", "two")
@@ -211,11 +244,29 @@ async def test_a_new_replica_gets_the_history(site: Site, clients: Clients) -> N
     for leftover in late.directory.glob("chat.db*"):
         leftover.unlink()
     late.launch()
+    # Ready means: has read what the others have. So nobody lands on an empty replica.
     await until(lambda: late.status("/readyz") == 200, "late ready", 40)
-    await until(lambda: late.metric("chat_peers") == 1, "late reads two", 10)
     reader = await clients.connect(late, "bob")
     await reader.join(ROOM)
     assert reader.ids == ids
+
+
+async def test_a_new_replica_takes_what_retention_left(site: Site, clients: Clients) -> None:
+    """The numbers then begin in the middle, which must not look like a loss."""
+    one, late = site.replicas("one", "late", CHAT_RETENTION_TRANSACTIONS_SECONDS=4)
+    one.start()
+    ann = await clients.connect(one)
+    await send_all(ann, *(f"old-{number}" for number in range(50)))
+    await until(lambda: one.metric('chat_store_expired_total{class="transactions"}') == 50, "expiry", 20)
+    fresh = [f"fresh-{number}" for number in range(50)]
+    await send_all(ann, *fresh)
+    late.launch()
+    await until(lambda: late.status("/readyz") == 200, "ready", 20)
+    reader = await clients.connect(late, "bob")
+    live = await reader.join(ROOM)
+    assert reader.ids in (fresh, []), "all of it, unless this machine was so slow that it expired meanwhile"
+    assert live["expired"] is True
+    assert "came before" not in late.output
 
 
 async def test_a_replica_that_drains_hands_over_what_it_accepted_last(site: Site, clients: Clients) -> None:
