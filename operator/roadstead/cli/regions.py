@@ -93,13 +93,14 @@ def _check(wish: Wish) -> None:
 async def _credentials(source: Member) -> Credentials:
     """A token of the member profile's account, taken or made with the administrator's rights."""
     async with connected(Access(source.kubeconfig, source.context), "the member") as member:
+        authority = _authority(member.configuration)
         account = await _account(member.client, source)
         entry = await _token(member.client, source.namespace, account)
     configuration = member.configuration
     content = {key: base64.b64decode(value).decode() for key, value in entry["data"].items()}
     return Credentials(
         server=(source.server or configuration.host).rstrip("/"),
-        ca=_authority(configuration) or content.get("ca.crt", ""),
+        ca=authority or content.get("ca.crt", ""),
         token=content["token"],
         tls_server_name=configuration.tls_server_name or "",
     )
