@@ -129,6 +129,7 @@ def _start() -> str:
         facts = {"pid": process.pid, "started": _start_time(process.pid), "exec_root": str(exec_root), "log": str(log)}
         runs.write(_home() / "dockerd.json", facts | {"host": f"unix://{socket}", "before": before})
         _await(process, f"unix://{socket}", log)
+    machinestate.raise_limits()
     _remove_leftovers(f"unix://{socket}")
     return f"unix://{socket}"
 

@@ -26,7 +26,7 @@ from localkube import binaries, capabilities, docker, egress, kind_ready, kindne
 from localkube.docker import Docker
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,21}[a-z0-9])?")
-CREATE_SECONDS = 300.0
+CREATE_SECONDS = 600.0
 STATIC_MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 PARKED_MANIFEST = "/etc/kubernetes/kube-apiserver.yaml"
 

@@ -25,7 +25,16 @@ SETTINGS = (
     "kernel/panic_on_oops",
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
+    # ours, see LEAST
+    "fs/inotify/max_user_instances",
+    "fs/inotify/max_user_watches",
 )
+LEAST = {"fs/inotify/max_user_instances": 1024, "fs/inotify/max_user_watches": 524288}
+"""What several nodes on one machine need: each takes about 30 instances, and the usual limit is 128 for all of root's.
+
+Beyond it programs fail with "too many open files", for example CoreDNS of the fifth cluster.
+"""
+
 FAMILIES = ("iptables", "ip6tables")
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -68,6 +77,15 @@ def take() -> Snapshot:
         had_docker0=Path("/sys/class/net/docker0").exists(),
         cgroups=tuple(str(folder) for folder in _docker_cgroups()),
     )
+
+
+def raise_limits() -> None:
+    """Raise the kernel settings of `LEAST` where they are lower; a machine that refuses may still do for few nodes."""
+    for name, least in LEAST.items():
+        file = Path("/proc/sys", name)
+        with contextlib.suppress(OSError):
+            if int(file.read_text()) < least:
+                file.write_text(str(least))
 
 
 def restore(before: Snapshot) -> None:

@@ -69,3 +69,7 @@ def test_a_policy_that_was_drop_before_stays_drop() -> None:
 def test_a_snapshot_survives_being_written_down() -> None:
     snapshot = machinestate.Snapshot({"net/ipv4/ip_forward": "0"}, {"iptables": BEFORE}, False, ("/sys/fs/cgroup/x",))
     assert machinestate.Snapshot.from_json(snapshot.to_json()) == snapshot
+
+
+def test_every_limit_that_is_raised_is_also_put_back() -> None:
+    assert set(machinestate.LEAST) <= set(machinestate.SETTINGS)
