@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -40,8 +41,8 @@ class Floor:
 def floor(peaks: Sequence[Peak], now: datetime) -> Floor:
     """The floor at one moment.
 
-    Each peak is looked at once backwards and once forwards from ``now``, so this costs the same however often it fires
-    and however long it lasts.
+    Each schedule is searched once backwards and once forwards from ``now``, so this costs the same however often a peak
+    fires and however long it lasts.
 
     Args:
         peaks: of the service.
@@ -52,11 +53,11 @@ def floor(peaks: Sequence[Peak], now: datetime) -> Floor:
     changes = []
     for peak in peaks:
         reach = now + peak.scale_up_before  # a start up to here has begun to count
-        started = _last_start(peak, reach)
+        started, following = _starts(peak.schedule, peak.time_zone, reach)
         if started is not None and (end := started + peak.duration + peak.scale_down_after) > now:
             active.append(peak)
             changes.append(end)
-        if (following := _next_start(peak, reach)) is not None:
+        if following is not None:
             changes.append(following - peak.scale_up_before)
     return Floor(
         replicas=max((peak.replicas for peak in active), default=0),
@@ -65,31 +66,39 @@ def floor(peaks: Sequence[Peak], now: datetime) -> Floor:
     )
 
 
-def _last_start(peak: Peak, moment: datetime) -> datetime | None:
-    """The last start at or before a moment, in UTC."""
+_Starts = tuple[datetime | None, datetime | None]
+"""The last start at or before a moment, and the first after it, both in UTC."""
+
+
+def _starts(schedule: str, time_zone: str, moment: datetime) -> _Starts:
+    # Thousands of services may share a sales day and are looked at many times in an hour: within it, the answer for the
+    # hour's beginning is nearly always the answer.
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    last, following = _remembered_starts(schedule, time_zone, hour)
+    if following is None or following > moment:
+        return last, following
+    return _search(schedule, ZoneInfo(time_zone), moment)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_starts(schedule: str, time_zone: str, moment: datetime) -> _Starts:
+    return _search(schedule, ZoneInfo(time_zone), moment)
+
+
+def _search(schedule: str, zone: ZoneInfo, moment: datetime) -> _Starts:
     # One second on, because the search begins before where it is put; further on where the clock was set back shortly
     # before: there the same time on the wall comes twice, and the search knows only the wall.
-    local = _wall(peak, moment) + timedelta(seconds=1) + _set_back(peak, moment)
-    for start in CronSim(peak.schedule, local, reverse=True):
-        if (utc := start.astimezone(UTC)) <= moment:
-            return utc
-    return None
+    local = moment.astimezone(zone)
+    backwards = CronSim(schedule, local + timedelta(seconds=1) + _set_back(zone, moment), reverse=True)
+    forwards = CronSim(schedule, local)
+    return (
+        next((utc for start in backwards if (utc := start.astimezone(UTC)) <= moment), None),
+        next((utc for start in forwards if (utc := start.astimezone(UTC)) > moment), None),
+    )
 
 
-def _next_start(peak: Peak, moment: datetime) -> datetime | None:
-    """The first start after a moment, in UTC."""
-    for start in CronSim(peak.schedule, _wall(peak, moment)):
-        if (utc := start.astimezone(UTC)) > moment:
-            return utc
-    return None
-
-
-def _wall(peak: Peak, moment: datetime) -> datetime:
-    return moment.astimezone(ZoneInfo(peak.time_zone))
-
-
-def _set_back(peak: Peak, moment: datetime) -> timedelta:
+def _set_back(zone: ZoneInfo, moment: datetime) -> timedelta:
     """By how much the clock was set back in the last hours before a moment; zero nearly always."""
-    before, after = _wall(peak, moment - _LONGEST_FOLD).utcoffset(), _wall(peak, moment).utcoffset()
+    before, after = (moment - _LONGEST_FOLD).astimezone(zone).utcoffset(), moment.astimezone(zone).utcoffset()
     assert before is not None and after is not None  # noqa: S101 - a ZoneInfo always has an offset
     return max(timedelta(), before - after)
