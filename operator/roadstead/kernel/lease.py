@@ -1,8 +1,8 @@
 """Leadership: one process works, the others wait with everything warm.
 
-A ``coordination.k8s.io`` Lease, changed only by compare-and-swap on its resourceVersion. The wall-clock times in it are
-for people; expiry is judged by how long *our own* monotonic clock has seen the record unchanged (the rule of client-go's
-leaderelection). The standby watches the Lease and arms a timer, so it takes over when the duration has passed and not
+A ``coordination.k8s.io`` Lease, changed only by compare-and-swap on its resourceVersion. The wall-clock times in it
+are for people; expiry is judged by how long *our own* monotonic clock has seen the record unchanged (the rule of
+client-go's leaderelection). The standby watches the Lease and arms a timer, so it takes over when the duration has passed and not
 when the next poll happens to come.
 """
 
@@ -126,6 +126,11 @@ class Leadership:
             try:
                 lease = await self._client.find(objects.LEASES, self._namespace, self._name)
                 if lease is None:
+                    observed = self._deleted(observed)
+                    now = self._clock.monotonic()
+                    if observed is not None and decide(observed, self.identity, now)[0] is Move.WAIT:
+                        await self._clock.sleep(self._times.retry_period)
+                        continue
                     await self._create()
                     return
                 observed = self._observe(lease, observed)
@@ -158,6 +163,7 @@ class Leadership:
             except TimeoutError:
                 continue
             except Fatal:
+                self._valid_until = float("-inf")  # not one more write, although the deadline has not passed
                 raise
             except RoadsteadError as error:
                 log.warning("cannot renew the lease: %s", error)
@@ -183,7 +189,9 @@ class Leadership:
         try:
             await self._write(self._held, acquired=False)
         except Conflict:
-            lease = await self._client.get(objects.LEASES, self._namespace, self._name)
+            lease = await self._client.find(objects.LEASES, self._namespace, self._name)
+            if lease is None:  # an update of a Lease that is gone is a conflict too
+                raise Fatal("the lease was deleted") from None
             holder = (lease.get("spec") or {}).get("holderIdentity")
             if holder != self.identity:
                 raise Fatal(f"the lease was taken by {holder or 'nobody'}") from None
@@ -232,6 +240,12 @@ class Leadership:
         spec = lease.get("spec") or {}
         duration = float(spec.get("leaseDurationSeconds") or self._times.duration)
         return Observed(version, spec.get("holderIdentity") or "", duration, self._clock.monotonic())
+
+    def _deleted(self, before: Observed | None) -> Observed | None:
+        """Somebody deleted the Lease under its holder, who may write until it finds out: its time runs from here."""
+        if before is None or not before.version:
+            return before
+        return Observed("", before.holder, before.duration, self._clock.monotonic())
 
     async def _changed(self, version: str, wait: float) -> None:
         """Return when the Lease changes or the time is up, whichever comes first."""
