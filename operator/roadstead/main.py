@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--identity", default="", help="name of this process in the lease; default: host name and a random part")
     add("--workers", type=int, default=16, help="how many resources are reconciled at once")
     add("--log-format", choices=("json", "text"), default="json")
-    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+    add("--log-level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
     return flags
 
 

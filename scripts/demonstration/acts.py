@@ -79,8 +79,17 @@ def urls(stage: Stage) -> dict[str, str]:
     return found
 
 
-def load(stage: Stage, messages: int = MESSAGES) -> dict[str, Any]:
-    """Send messages through every region, encrypted end to end, and check that each arrives once and in order."""
+def load(stage: Stage, messages: int = MESSAGES, rate: int = 0) -> dict[str, Any]:
+    """Send messages through every region, encrypted end to end, and check that each arrives once and in order.
+
+    Args:
+        stage: where.
+        messages: how many in all.
+        rate: messages a second in all; 0 for as many as will go.
+
+    Returns:
+        The load client's report.
+    """
     command = [
         str(REPOSITORY / ".venv/bin/roadstead-chat-load"),
         "run",
@@ -89,10 +98,14 @@ def load(stage: Stage, messages: int = MESSAGES) -> dict[str, Any]:
         f"--ca-file={stage.keys.authority}",
         f"--server-name={HOSTNAME}",
         f"--messages={messages}",
-        "--limit=120",
+        f"--rate={rate}",
+        "--settle=90",
+        "--limit=240",
         "--json",
     ]
-    report: dict[str, Any] = json.loads(run(command, shown=f"roadstead-chat-load run --url ... --messages {messages}"))
+    report: dict[str, Any] = json.loads(
+        run(command, shown=f"roadstead-chat-load run --url ... --messages {messages}", seconds=300)
+    )
     return report
 
 
