@@ -13,7 +13,7 @@ from roadstead.chat import rollout
 from roadstead.chat.rollout import RegionState, RegionView, State
 
 BAKE, DEADLINE = 2, 3
-CRASH = "the operator crashes"
+CRASH = "and the operator is killed"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -208,18 +208,19 @@ def troubles(world: World) -> Iterator[tuple[str, World]]:
     if world.policy.state is RolloutState.RUNNING:
         paused = world.policy.model_copy(update={"state": RolloutState.PAUSED})
         yield "pause", replace(world, policy=paused)
-    yield CRASH, world
 
 
 def after(world: World) -> Iterator[tuple[str, World]]:
-    """Every world that can follow.
+    """Every world that can follow: after each event a pass of the operator, or one in which it is killed.
 
     Raises:
         Violation: with the event that led to it.
     """
     for name, changed in events(world):
         try:
-            yield name, reconciled(changed, crash=name == CRASH)
+            yield name, reconciled(changed)
+            if changed.trouble:
+                yield f"{name} {CRASH}", reconciled(troubled(changed, changed.trouble - 1), crash=True)
         except Violation as violation:
             raise Violation(f"{name}: {violation}") from None
 
