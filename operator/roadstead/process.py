@@ -124,7 +124,7 @@ class Process:
         server = WebhookServer(
             tls, webhook.ENDPOINTS, address=self._options.webhook_address, port=self._options.webhook_port
         )
-        health = self._health(ctx, server)
+        health = self._health(ctx, server, tls)
         ctx.hub.start()
         await health.start(self._options.metrics_address, self._options.metrics_port)
         log.info("serving health and metrics on port %d", health.port)
@@ -192,7 +192,7 @@ class Process:
         )
         return Member(name, client, ctx.hub_id, self._clock, self._queue.add)
 
-    def _health(self, ctx: Context, server: WebhookServer) -> HealthServer:
+    def _health(self, ctx: Context, server: WebhookServer, tls: ServingTls) -> HealthServer:
         def hub_watches() -> str:
             age = ctx.hub.oldest_watch()
             return f"a watch of the hub was last heard {age:.0f} s ago" if age > STALE_AFTER else ""
@@ -210,6 +210,9 @@ class Process:
 
         def before_scrape() -> None:
             self._metrics.observe_queue(self._queue)
+            self._metrics.observe_resources(self._resources.readiness())
+            if tls.not_after is not None:
+                self._metrics.webhook_certificate.set(tls.not_after.timestamp())
             self._metrics.watch_age.labels(HUB_MEMBER).set(ctx.hub.oldest_watch())
             for site in self._fleet.sites():
                 if site.member is not None and not site.in_hub:

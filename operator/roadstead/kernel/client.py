@@ -245,7 +245,7 @@ class ClusterClient:
         """Ask the cluster again what it serves."""
         self._served.clear()
 
-    async def version(self, *, timeout: float = REQUEST_TIMEOUT) -> str:
+    async def version(self, *, timeout: float = REQUEST_TIMEOUT) -> str:  # noqa: ASYNC109 - the HTTP client's own
         """The API server's version, such as ``v1.36.3``; passes the gate, since this is how recovery is noticed."""
         answer = await self._json("GET", "/version", timeout=timeout, guarded=False)
         if self.gate is not None:
@@ -327,7 +327,7 @@ class ClusterClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
         accept: str = _JSON,
-        timeout: float = REQUEST_TIMEOUT,
+        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - the HTTP client's own, which knows what was under way
         guarded: bool = True,
     ) -> dict[str, Any]:
         url = f"{self._base}{path}?{urlencode(query)}" if query else f"{self._base}{path}"

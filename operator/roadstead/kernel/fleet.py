@@ -114,8 +114,8 @@ class Site:
     """A Region as other rooms see it: where it is, whether it may be used, and how to reach it.
 
     ``pending`` says that this process has not finished looking: whoever needs the site waits a moment instead of taking
-    it for unreachable. ``member`` is None while there is no usable connection; ``message`` then says why, in words for the status of those
-    who would like to use it.
+    it for unreachable. ``member`` is None while there is no usable connection; ``message`` then says why, in words for
+    the status of those who would like to use it.
     """
 
     name: str

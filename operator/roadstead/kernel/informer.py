@@ -92,7 +92,7 @@ def register(
 def register_login(registry: kopf.OperatorRegistry, configuration: Configuration) -> None:
     """Let kopf use our own credentials, read anew whenever the API server no longer accepts them."""
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
         header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         scheme, _, token = (header or "").rpartition(" ")
         return kopf.ConnectionInfo(

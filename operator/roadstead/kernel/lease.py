@@ -2,8 +2,8 @@
 
 A ``coordination.k8s.io`` Lease, changed only by compare-and-swap on its resourceVersion. The wall-clock times in it
 are for people; expiry is judged by how long *our own* monotonic clock has seen the record unchanged (the rule of
-client-go's leaderelection). The standby watches the Lease and arms a timer, so it takes over when the duration has passed and not
-when the next poll happens to come.
+client-go's leaderelection). The standby watches the Lease and arms a timer, so it takes over when the duration has
+passed and not when the next poll happens to come.
 """
 
 from __future__ import annotations

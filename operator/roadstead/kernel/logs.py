@@ -26,7 +26,7 @@ def bound(**fields: Any) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, the bound fields, ``error``."""
+    """One JSON object a line: ``time`` (RFC 3339), ``level``, ``logger``, ``message``, the bound fields, ``error``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""

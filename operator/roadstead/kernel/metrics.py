@@ -5,6 +5,9 @@ Labels are kinds, regions, results and types, never names of objects.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from roadstead.kernel.queue import QueueMetrics, WorkQueue
@@ -79,8 +82,19 @@ class Metrics(QueueMetrics):
             ["cluster"],
             registry=registry,
         )
-        self.resources = Gauge(
+        self._resources = Gauge(
             "roadstead_resources", "Custom resources by readiness", ["kind", "ready"], registry=registry
+        )
+        self.region_up = Gauge(
+            "roadstead_region_up", "1 when the region can be read and written", ["region"], registry=registry
+        )
+        self.region_probe = Gauge(
+            "roadstead_region_probe_seconds", "Time of the last probe that was answered", ["region"], registry=registry
+        )
+        self.webhook_certificate = Gauge(
+            "roadstead_webhook_certificate_expiry_timestamp_seconds",
+            "When the webhooks' certificate expires, in seconds since 1970; 0 while there is none",
+            registry=registry,
         )
 
     def added(self, kind: str) -> None:
@@ -110,6 +124,18 @@ class Metrics(QueueMetrics):
         """A request to an API server ended; see `roadstead.kernel.client.Observer`."""
         self._requests.labels(cluster, method, str(status)).inc()
         self._request_time.labels(cluster, method).observe(seconds)
+
+    def observe_resources(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Take how many resources of each kind are ready; called before each scrape."""
+        self._resources.clear()
+        for (kind, ready), count in counts.items():
+            self._resources.labels(kind, ready).set(count)
+
+    def forget_region(self, region: str) -> None:
+        """The region is gone: so are its series."""
+        for gauge, label in ((self.region_up, region), (self.region_probe, region), (self.watch_age, region)):
+            with contextlib.suppress(KeyError):
+                gauge.remove(label)
 
     def observe_queue(self, queue: WorkQueue) -> None:
         """Take the queue's depth and age; called before each scrape."""

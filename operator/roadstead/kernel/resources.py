@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class ResourceStore:
     def __init__(self, references: Callable[[str, Mapping[str, Any]], frozenset[str]]) -> None:
         self._references = references
         self._bodies: dict[Key, tuple[int, bytes, frozenset[str]]] = {}
+        self._ready: dict[Key, str] = {}
         self._interned: dict[frozenset[str], frozenset[str]] = {}
 
     def __len__(self) -> int:
@@ -39,6 +41,7 @@ class ResourceStore:
         slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         regions = self._references(kind, body)
         self._bodies[key] = (version, orjson.dumps(slim), self._interned.setdefault(regions, regions))
+        self._ready[key] = _ready(body)
         return key
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> Key | None:
@@ -48,7 +51,7 @@ class ResourceStore:
         known = self.get(key)
         if known is not None and known["metadata"]["uid"] != metadata["uid"]:
             return None
-        self._bodies.pop(key, None)
+        self._forget(key)
         return key
 
     def retain(self, kind: str, alive: set[Key], up_to: int) -> list[Key]:
@@ -59,7 +62,7 @@ class ResourceStore:
             if key.kind == kind and key not in alive and version <= up_to
         ]
         for key in gone:
-            del self._bodies[key]
+            self._forget(key)
         return gone
 
     def get(self, key: Key) -> dict[str, Any] | None:
@@ -82,3 +85,21 @@ class ResourceStore:
     def keys(self, kind: str) -> Iterator[Key]:
         """Every known key of a kind."""
         return iter([key for key in self._bodies if key.kind == kind])
+
+    def readiness(self) -> dict[tuple[str, str], int]:
+        """How many resources of each kind have the condition Ready with each status; Unknown when they have none."""
+        counts: dict[tuple[str, str], int] = {}
+        for key, ready in self._ready.items():
+            counts[key.kind, ready] = counts.get((key.kind, ready), 0) + 1
+        return counts
+
+    def _forget(self, key: Key) -> None:
+        self._bodies.pop(key, None)
+        self._ready.pop(key, None)
+
+
+def _ready(body: Mapping[str, Any]) -> str:
+    for condition in (body.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Ready":
+            return sys.intern(str(condition.get("status")))
+    return "Unknown"

@@ -101,6 +101,7 @@ class RegionReconciler:
     async def _leave(self, name: str, ctx: Context) -> None:
         """The Region is gone: whatever runs there stays, and is ours to clean up only if it comes back."""
         ctx.fleet.drop(name)
+        ctx.metrics.forget_region(name)
         connection = self._connections.pop(name, None)
         if connection is not None:
             await self._disconnect(connection)
@@ -156,8 +157,10 @@ class RegionReconciler:
         if member is None:
             raise AssertionError("a region is probed only when it is connected")
         failure, unauthorised = "", False
+        started = ctx.clock.monotonic()
         try:
             connection.version = await member.client.version(timeout=region.spec.probe.timeout.total_seconds())
+            ctx.metrics.region_probe.labels(region.metadata.name).set(ctx.clock.monotonic() - started)
             if not connection.cluster_id:
                 namespace = await member.client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)
                 connection.cluster_id = namespace["metadata"]["uid"]
@@ -201,6 +204,7 @@ class RegionReconciler:
     def _publish(self, region: Region, seen: Observation, connection: _Connection, ctx: Context) -> None:
         finding = find(seen, region.spec.probe.failure_threshold)
         in_cluster = region.spec.cluster.in_cluster
+        ctx.metrics.region_up.labels(region.metadata.name).set(finding is None)
         ctx.fleet.put(
             Site(
                 name=region.metadata.name,
