@@ -146,6 +146,7 @@ async def test_three_failed_logins_lock_the_account_for_the_address(site: Site) 
     assert await refused(relay, site, site.token("ann")) == (423, "account_locked"), "a good token while locked"
     assert await refused(relay, site, site.token("bob")) == (101, ""), "another account of the same address"
     assert relay.metric("chat_lockouts_total") == 1
+    assert relay.output.count('"message":"an account was locked","account":"ann","address":"127.0.0.1"') == 1
     await asyncio.sleep(2.1)
     assert await refused(relay, site, site.token("ann")) == (101, "")
 

@@ -152,8 +152,11 @@ def test_session_cursors_only_move_forward(journal: Journal, tmp_path: Path) -> 
     assert archive.session("ann", "phone", ROOM) == {"own": 5}
     cursors, rev = archive.sessions_after(0, 10)
     assert [cursor.seq for cursor in cursors] == [5]
-    save(5, 10)
+    save(5, 10_000)
     assert archive.sessions_after(rev, 10) == ([], rev), "what did not move is not sent to replicas again"
+    save(5, 100_000_000)
+    (touched,) = archive.sessions_after(rev, 10)[0]
+    assert (touched.seq, touched.updated_us) == (5, 100_000_000), "used, so not to be forgotten"
     archive.close()
 
 

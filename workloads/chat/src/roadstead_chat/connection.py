@@ -103,7 +103,7 @@ class Connection:
                 self.end(Close.STORE_FAILED, "the relay failed")
             self._stop_rooms()
             await self._finish(writing)
-            await self.save_acks()
+            await save_sessions(self._on.writer, self.take_acks())
 
     def end(self, code: Close, reason: str) -> None:
         """Ask for the end with this close code; the first request counts."""
@@ -294,19 +294,15 @@ class Connection:
         for room in list(self._rooms):
             self._leave(room)
 
-    async def save_acks(self) -> None:
-        """Make the acknowledged cursors durable, so that the device can resume from them."""
-        if not self._acks:
-            return
+    def take_acks(self) -> list[SessionCursor]:
+        """Return what was acknowledged since the last time; once durable, the device can resume from it."""
         acks, self._acks = self._acks, {}
         now = time.time_ns() // 1_000
-        cursors = [
+        return [
             SessionCursor(self._account.name, self._device, room, origin, seq, now)
             for room, cursor in acks.items()
             for origin, seq in cursor.items()
         ]
-        with contextlib.suppress(StoreError):
-            await self._on.writer.run(lambda journal: journal.save_sessions(cursors))
 
     # --- writing
 
@@ -345,6 +341,13 @@ class Connection:
                 self._slow()
                 return
             written(times)
+
+
+async def save_sessions(writer: Writer, cursors: list[SessionCursor]) -> None:
+    """Store session cursors; when the store refuses them, the next acknowledgement brings them again."""
+    if cursors:
+        with contextlib.suppress(StoreError):
+            await writer.run(lambda journal: journal.save_sessions(cursors))
 
 
 class _Pace:

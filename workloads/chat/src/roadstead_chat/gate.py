@@ -1,6 +1,7 @@
 """The door for clients: who may connect, and what the rest is told."""
 
 import asyncio
+import logging
 import math
 import re
 import secrets
@@ -17,6 +18,7 @@ from roadstead_chat.tokens import Account, TokenError, TokenVerifier, claimed_ac
 PATH = "/v1/chat"
 HEARTBEAT_SECONDS = 30
 FRAME_BYTES = 65_536
+_logger = logging.getLogger(__name__)
 _DEVICE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -127,6 +129,7 @@ class Gate:
             # A token without a name locks nobody.
             if error.claimed and self._lockouts.failed(error.claimed, address, now):
                 metrics.lockouts.inc()
+                _logger.warning("an account was locked", extra={"account": error.claimed, "address": address})
             return _refusal(metrics, 401, "token", Code.TOKEN_INVALID, str(error))
         self._lockouts.succeeded(account.name, address)
         return account

@@ -15,6 +15,7 @@ from roadstead_chat.messages import Accepted, Draft, Message, SessionCursor
 from roadstead_chat.schema import open_writer
 
 Clock = Callable[[], int]
+TOUCH_US = 60_000_000
 
 
 def wall_clock_us() -> int:
@@ -190,13 +191,16 @@ class Journal:
         )
 
     def save_sessions(self, cursors: Iterable[SessionCursor]) -> int:
-        """Move acknowledged cursors forward, never back; return how many moved."""
+        """Move acknowledged cursors forward, never back; return how many rows changed.
+
+        A cursor that stands still is touched once a minute: a device acknowledges all its origins again and again.
+        """
         moved = 0
         for cursor in cursors:
             moved += self._db.execute(
                 "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, device, room, origin)"
-                " DO UPDATE SET seq = excluded.seq, updated_us = excluded.updated_us, rev = excluded.rev"
-                " WHERE excluded.seq > seq OR (excluded.seq = seq AND excluded.updated_us > updated_us)",
+                " DO UPDATE SET seq = max(seq, excluded.seq), updated_us = excluded.updated_us, rev = excluded.rev"
+                " WHERE excluded.seq > seq OR excluded.updated_us > updated_us + ?",
                 (
                     cursor.account,
                     cursor.device,
@@ -205,6 +209,7 @@ class Journal:
                     cursor.seq,
                     cursor.updated_us,
                     self._session_rev + 1,
+                    TOUCH_US,
                 ),
             ).rowcount
             self._session_rev += 1

@@ -14,7 +14,7 @@ from aiohttp import web
 from roadstead_chat import __version__, gate, peer_wire
 from roadstead_chat.archive import ArchiveReader
 from roadstead_chat.config import Config
-from roadstead_chat.connection import Services
+from roadstead_chat.connection import Services, save_sessions
 from roadstead_chat.copies import Copies
 from roadstead_chat.journal import Journal
 from roadstead_chat.log import Log
@@ -166,8 +166,8 @@ class Server:
         self._certificate.reload()
 
     async def _save_sessions(self) -> None:
-        for connection in list(self._gate.connections):
-            await connection.save_acks()
+        cursors = [cursor for connection in self._gate.connections for cursor in connection.take_acks()]
+        await save_sessions(self._writer, cursors)
 
     async def _expire_messages(self) -> None:
         before = time.time_ns() // 1_000 - self._config.retention_transactions * 1_000_000
