@@ -100,6 +100,21 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
         "has 11.0.0.0/16, which is not a smaller range within 10.0.0.0/8",
     ),
     (
+        {"spec.traffic": peers({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}})},
+        "spec.traffic.allowFrom[0].ipBlock.except",
+        "has 10.0.0.0/8, which is not a smaller range within 10.0.0.0/8",
+    ),
+    (
+        {"spec.traffic": peers({"ipBlock": {"cidr": "10.0.0.0/33", "except": ["10.0.0.0/16"]}})},
+        "spec.traffic.allowFrom[0].ipBlock.cidr",
+        "is 10.0.0.0/33, which is not a range of addresses",
+    ),
+    (
+        {"spec.traffic": peers({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["fd00::/64"]}})},
+        "spec.traffic.allowFrom[0].ipBlock.except",
+        "has fd00::/64, which is not a smaller range within 10.0.0.0/8",
+    ),
+    (
         {"spec.traffic": peers({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}})},
         "spec.traffic.allowFrom[0].podSelector.matchExpressions",
         "has the operator In for a with the wrong number of values",

@@ -58,6 +58,8 @@ def test_every_rule_about_chat_services_is_broken_above() -> None:
         pytest.param({"spec.autoscaling": peak(schedule="0 0 29 2 *")}, id="a schedule of every fourth year"),
         pytest.param({"spec.autoscaling": peak(schedule="0 9 * * MON-FRI")}, id="names of days"),
         pytest.param({"spec.traffic": peers({"podSelector": {}, "namespaceSelector": {}})}, id="both selectors"),
+        pytest.param({"spec.autoscaling": {"maxReplicas": 2}}, id="as many replicas as at most"),
+        pytest.param({"spec.traffic": peers({"ipBlock": {"cidr": "0.0.0.0/0"}})}, id="every address"),
         pytest.param(
             {"spec.traffic": peers({"ipBlock": {"cidr": "fd00::/8", "except": ["fd00::/16"]}})}, id="an IPv6 range"
         ),
