@@ -52,6 +52,9 @@ PACKAGES = (
     # a shell for the storage helper's image, and what our own images run on
     *("busybox", "python3", "python3-pip", "tzdata"),
 )
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""What debootstrap verifies the archive with; not there on systems that are only made of Debian."""
+
 WASTE = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
 """Emptied after the installation: nothing that runs reads it."""
 
@@ -65,10 +68,18 @@ def can_install() -> bool:
     return os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
+def os_release() -> str:
+    """Return the text that describes this system; empty where there is none."""
+    file = Path("/etc/os-release")
+    return file.read_text() if file.is_file() else ""
+
+
 def missing(programs: Iterable[str]) -> list[str]:
-    """Return those programs that are neither on PATH nor where Debian puts what only root runs."""
+    """Return those programs (or absolute paths of files) that are not here: not on PATH, nor where only root looks."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    return [program for program in programs if shutil.which(program, path=path) is None]
+    return [
+        name for name in programs if not (Path(name).is_file() if name[0] == "/" else shutil.which(name, path=path))
+    ]
 
 
 def ensure_programs(wanted: Mapping[str, str]) -> None:
@@ -124,7 +135,7 @@ def root() -> Path:
 
 
 def _bootstrap(directory: Path) -> None:
-    ensure_programs({"debootstrap": "debootstrap"})
+    ensure_programs({"debootstrap": "debootstrap", str(KEYRING): "debian-archive-keyring"})
     listed = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     address = mirror("\n".join(file.read_text(errors="replace") for file in listed if file.is_file()))
     target = directory / "root"

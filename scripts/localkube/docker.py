@@ -141,7 +141,7 @@ def attached() -> Iterator[Docker]:
             "no Docker answers, and one of our own needs root on Linux with dockerd installed (or Debian, to install "
             "it); start Docker, set DOCKER_HOST, or use bare clusters (weight bare), which need neither"
         )
-    debian.ensure_programs(dockerd.PROGRAMS)
+    debian.ensure_programs(dockerd.programs(debian.os_release()))
     with dockerd.used() as host:
         yield Docker(host=host, ours=True)
 

@@ -24,9 +24,6 @@ from typing import IO
 
 from localkube import cache, capabilities, debian, machinestate, progress, runs
 
-PROGRAMS = {"dockerd": "docker.io", "docker": "docker.io", "iptables": "iptables", "nft": "nftables"}
-"""Program -> Debian package."""
-
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 SHIM = Path(__file__).parent / "kindfiles" / "runc_fewer_caps.py"
@@ -39,6 +36,20 @@ class DockerdError(RuntimeError):
 def startable() -> bool:
     """Return whether one could be started here: root on Linux, with dockerd or the means to install it."""
     return sys.platform == "linux" and os.geteuid() == 0 and (not debian.missing(["dockerd"]) or debian.can_install())
+
+
+def programs(os_release: str) -> dict[str, str]:
+    """Return the programs that a dockerd of ours needs, each with its package on the given system.
+
+    Args:
+        os_release: Text of /etc/os-release.
+    """
+    fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    release = fields.get("VERSION_ID", "").strip('"').split(".")[0]
+    # Debian 13 took the command out of docker.io and only recommends it
+    apart = fields.get("ID") == "debian" and release.isdigit() and int(release) >= 13
+    client = "docker-cli" if apart else "docker.io"
+    return {"dockerd": "docker.io", "docker": client, "iptables": "iptables", "nft": "nftables"}
 
 
 @contextlib.contextmanager

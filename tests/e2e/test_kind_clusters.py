@@ -298,7 +298,7 @@ def test_nothing_is_left_of_a_process_that_was_killed(regions: tuple[KindCluster
     assert len(traces(on, run_id)) == 4  # container, network, firewall table, record: so the check below can fail
     program.kill()
     program.communicate()
-    kind_ready.until("the janitor to remove everything", lambda: not traces(on, run_id), seconds=30)
+    kind_ready.until("the janitor to remove everything", lambda: not traces(on, run_id), seconds=120)
     assert answers(regions[0])
 
 
@@ -307,7 +307,7 @@ def test_a_kept_run_outlives_its_process_and_a_plain_sweep(regions: tuple[KindCl
     on = regions[0].docker
     program = start_program(_STANDS_FOR_A_CLUSTER, "keep")
     run_id = run_id_of(program)
-    program.communicate(timeout=60)
+    program.communicate(timeout=120)
     kind.sweep()
     assert len(traces(on, run_id)) == 4
     assert kind.sweep(run_id=run_id) == [run_id]
@@ -328,12 +328,12 @@ def test_nothing_is_left_after_ctrl_c_while_a_cluster_starts(regions: tuple[Kind
     program = start_program(code)
     run_id = run_id_of(program)
     name = f"{runs.PREFIX}{run_id}-interrupted-control-plane"
-    kind_ready.until("its node to be there", lambda: on.inspect(name) is not None, seconds=60)
+    kind_ready.until("its node to be there", lambda: on.inspect(name) is not None, seconds=120)
     program.send_signal(signal.SIGINT)
-    _, errors = program.communicate(timeout=60)
+    _, errors = program.communicate(timeout=120)
     assert program.returncode != 0
     assert "KeyboardInterrupt" in errors
-    kind_ready.until("everything to be removed", lambda: not traces(on, run_id), seconds=30)
+    kind_ready.until("everything to be removed", lambda: not traces(on, run_id), seconds=120)
 
 
 def test_a_name_that_is_no_dns_label_is_refused() -> None:
