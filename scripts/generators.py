@@ -48,6 +48,7 @@ GENERATORS = (
     # After the CRDs, which it copies.
     Generator("chart_crds", ("charts/roadstead/files/crds",), "the chart's copies of the CRDs"),
     Generator("roadstead.api.reference", ("docs/reference",), "API reference"),
+    Generator("roadstead.observability.dashboards", ("charts/roadstead/dashboards",), "dashboards"),
     Generator("roadstead.cli.reference", ("docs/reference",), "command line reference"),
 )
 

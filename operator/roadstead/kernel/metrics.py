@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from roadstead.kernel.queue import QueueMetrics, WorkQueue
 
@@ -24,6 +24,7 @@ class Metrics(QueueMetrics):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        ProcessCollector(registry=registry)
         self._reconciles = Counter(
             "controller_runtime_reconcile", "Reconciles by result", ["controller", "result"], registry=registry
         )
