@@ -21,145 +21,18 @@ docs/concepts/rollout.md tells the same for users.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from roadstead.api.chatservice import OnFailure, RegionStage, Role, Rollout, RolloutPhase, RolloutState
-from roadstead.api.conditions import Reason
 from roadstead.api.duration import format_duration
 from roadstead.chat.finding import Finding
+from roadstead.chat.rollout_checks import FAILURE_CHECKS, deadline, progress_deadline_exceeded
+from roadstead.chat.rollout_state import Decision, RegionState, RegionView, State
 
-
-@dataclass(frozen=True, slots=True)
-class RegionState:
-    """What is remembered of one region.
-
-    Attributes:
-        revision: hash of the revision that it is given.
-        stage: how far it is with it.
-        since: when it entered the stage.
-        last_good: the revision with which it was last settled; empty before the first.
-    """
-
-    revision: str
-    stage: RegionStage
-    since: datetime
-    last_good: str = ""
-
-    @property
-    def protected(self) -> bool:
-        """Whether there is something to lose."""
-        return bool(self.last_good)
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether it was moved and is not settled."""
-        return self.stage is not RegionStage.SETTLED
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Everything that a rollout remembers.
-
-    Attributes:
-        target: hash of the revision that the spec stood for when this was decided; empty before the first.
-        good: hash of the revision to return to; empty before a region was settled for the first time.
-        phase: one word for the whole. `RolloutPhase.BAKING` is only ever shown, never remembered.
-        started_at: when the rollout to ``target`` began.
-        message: why it failed; kept until the target changes or a person resumes it.
-        regions: by name.
-    """
-
-    target: str = ""
-    good: str = ""
-    phase: RolloutPhase = RolloutPhase.COMPLETE
-    started_at: datetime | None = None
-    message: str = ""
-    regions: Mapping[str, RegionState] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RegionView:
-    """What is seen of one region now.
-
-    Attributes:
-        name: of the region.
-        role: Primary, Standby, or None with ActiveActive.
-        reachable: it can be read and written.
-        held: it is cordoned: what is there stays as it is.
-        runs: hash of the revision that its objects are known to have; empty when that is not known. What the workload
-            says counts only when this is the revision that it was given.
-        ready: all pods that it should have run that revision and are ready.
-        lost: fewer pods are ready than when it was last looked at, although no fewer are wanted.
-        detail: in words, what keeps it from being ready (the controller's or the API server's own).
-    """
-
-    name: str
-    role: Role | None = None
-    reachable: bool = True
-    held: bool = False
-    runs: str = ""
-    ready: bool = False
-    lost: bool = False
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do.
-
-    Attributes:
-        state: the new state; ``state.regions[name].revision`` is what each region is to run.
-        moved: regions that were given another revision just now, in the order in which they were chosen.
-        persist_first: the state must be stored before anything is applied, because after a crash in between another
-            region might be chosen as well.
-        wake_at: when time alone changes something; None when it does not.
-        overdue: regions that are not ready although their time is over, with the reason in words.
-        waiting: what the rollout waits for, in words; empty when it waits for nothing.
-    """
-
-    state: State
-    moved: tuple[str, ...] = ()
-    persist_first: bool = False
-    wake_at: datetime | None = None
-    overdue: Mapping[str, Finding] = field(default_factory=dict)
-    waiting: str = ""
-
-
-FailureCheck = Callable[[RegionState, RegionView, Rollout, datetime], Finding | None]
-
-
-def progress_deadline_exceeded(region: RegionState, view: RegionView, policy: Rollout, now: datetime) -> Finding | None:
-    """The region did not become ready in time, or was ready, has to grow, and does not become ready again."""
-    if (
-        region.stage not in (RegionStage.UPDATING, RegionStage.BAKING)
-        or _is_ready(region, view)
-        or now < _deadline(region, policy)
-    ):
-        return None
-    detail = f": {view.detail}" if view.detail else ""
-    return Finding(
-        Reason.DEADLINE_EXCEEDED,
-        f"region {view.name} is not ready with revision {region.revision} after "
-        f"{format_duration(policy.progress_deadline)} (spec.rollout.progressDeadline){detail}",
-    )
-
-
-def readiness_lost(region: RegionState, view: RegionView, _policy: Rollout, _now: datetime) -> Finding | None:
-    """Pods that were ready stopped being so during the bake."""
-    if region.stage is not RegionStage.BAKING or view.runs != region.revision or not view.lost:
-        return None
-    detail = f": {view.detail}" if view.detail else ""
-    return Finding(
-        Reason.NOT_AVAILABLE,
-        f"region {view.name} lost ready pods while revision {region.revision} baked{detail}",
-    )
-
-
-FAILURE_CHECKS: Final[tuple[FailureCheck, ...]] = (readiness_lost, progress_deadline_exceeded)
-"""What makes a region fail. Each sees one region that was moved; the first that finds something decides."""
+__all__ = ("Decision", "RegionState", "RegionView", "State", "decide")
 
 
 def decide(state: State, target: str, views: Sequence[RegionView], policy: Rollout, now: datetime) -> Decision:
@@ -379,7 +252,7 @@ def _free_slots(
     occupied = [
         region
         for region in in_flight.values()
-        if region.stage is not RegionStage.LOST or now < _deadline(region, policy)
+        if region.stage is not RegionStage.LOST or now < deadline(region, policy)
     ]
     return policy.max_parallel_regions - len(occupied)
 
@@ -431,16 +304,6 @@ def _is_excused(region: RegionState, view: RegionView, policy: Rollout, now: dat
     return not region.protected and progress_deadline_exceeded(region, view, policy, now) is not None
 
 
-def _is_ready(region: RegionState, view: RegionView) -> bool:
-    return view.ready and view.runs == region.revision
-
-
-def _deadline(region: RegionState, policy: Rollout) -> datetime:
-    """Until when the region in flight may take to be ready."""
-    baking = policy.bake_time if region.stage is RegionStage.BAKING else timedelta()
-    return region.since + baking + policy.progress_deadline
-
-
 def _order(views: Sequence[RegionView]) -> list[RegionView]:
     """Standbys first, the primary last; otherwise as the topology lists them."""
     rank = {Role.STANDBY: 0, None: 0, Role.PRIMARY: 1}
@@ -454,7 +317,7 @@ def _wake_at(state: State, policy: Rollout, now: datetime) -> datetime | None:
         if region.stage is RegionStage.BAKING:
             moments.append(region.since + _bake(region, state, policy))
         if region.in_flight:
-            moments.append(_deadline(region, policy))
+            moments.append(deadline(region, policy))
         elif state.good != state.target and _is_done(region, state):
             moments.append(region.since + policy.progress_deadline)
     return min((moment for moment in moments if moment > now), default=None)

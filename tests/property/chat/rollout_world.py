@@ -29,7 +29,7 @@ class Site:
     held: bool = False
     runs: str = ""
     ready: bool = False
-    ready_for: int = 0
+    ready_for: int = 0  # what breaks and heals between two passes was never seen by anybody
     proved: bool = False  # has been ready as long as it must be with what runs there
     valued: bool = False  # has been proved with something: there is something to lose
     away_for: int = 0
@@ -128,8 +128,13 @@ def reconciled(world: World, *, crash: bool = False) -> World:
     )
     if crash:
         return replace(world, sites=applied)
-    sites = tuple(replace(site, seen_ready=site.ready) if site.reachable else site for site in applied)
+    sites = tuple(seen(site) if site.reachable else site for site in applied)
     return replace(world, state=decision.state, sites=sites)
+
+
+def seen(site: Site) -> Site:
+    """What the status says of it from now on."""
+    return replace(site, seen_ready=site.ready, ready_for=site.ready_for if site.ready else 0)
 
 
 def proved(site: Site, state: State) -> Site:
@@ -182,7 +187,7 @@ def events(world: World) -> Iterator[tuple[str, World]]:
     yield "tick", replace(world, clock=world.clock + 1, sites=tuple(s.ticked() for s in world.sites))
     for i, site in enumerate(world.sites):
         if not site.ready and site.runs:
-            yield f"{name_of(i)} gets ready", world.site(i, ready=True, ready_for=0)
+            yield f"{name_of(i)} gets ready", world.site(i, ready=True)
         if not site.reachable:
             yield f"{name_of(i)} is back", world.site(i, reachable=True, away_for=0)
         if site.held:
@@ -197,7 +202,7 @@ def events(world: World) -> Iterator[tuple[str, World]]:
 def troubles(world: World) -> Iterator[tuple[str, World]]:
     for i, site in enumerate(world.sites):
         if site.ready:
-            yield f"{name_of(i)} breaks", world.site(i, ready=False, ready_for=0)
+            yield f"{name_of(i)} breaks", world.site(i, ready=False)
         if site.reachable:
             yield f"{name_of(i)} vanishes", world.site(i, reachable=False)
         if not site.held:

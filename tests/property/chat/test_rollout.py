@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from property.chat import rollout_world as model
 from property.chat.rollout_world import Violation, World
 from roadstead.api.chatservice import OnFailure, RolloutPhase
-from roadstead.chat import rollout
+from roadstead.chat import rollout, rollout_checks
 
 AT_REST = (RolloutPhase.COMPLETE, RolloutPhase.ROLLED_BACK, RolloutPhase.FAILED)
 
@@ -122,7 +122,7 @@ MUTANTS: dict[str, tuple[str, object, Callable[[], World]]] = {
     ),
     "settled regions are not watched": ("_reopens", lambda *_: False, STARTS["three regions"][0]),
     "no failure checks": ("FAILURE_CHECKS", (), STARTS["two regions"][0]),
-    "no deadline": ("FAILURE_CHECKS", (rollout.readiness_lost,), STARTS["two regions"][0]),
+    "no deadline": ("FAILURE_CHECKS", (rollout_checks.readiness_lost,), STARTS["two regions"][0]),
     "complete without waiting for who is away": (
         "_is_complete",
         lambda state, *_: any(rollout._is_done(region, state) for region in state.regions.values()),

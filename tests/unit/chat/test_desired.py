@@ -8,6 +8,7 @@ from roadstead.api.conditions import Reason
 from roadstead.chat import desired
 from roadstead.chat.desired import Observed, Scale
 from roadstead.chat.placement import RegionFacts
+from roadstead.chat.variables import EXTERNAL_DNS_HOSTNAME
 from roadstead.kernel import objects
 from unit.chat import cases
 from unit.chat.services import (
@@ -250,7 +251,7 @@ def test_roles(mode: str, entry: dict[str, str], role: str, named: bool) -> None
     children = build(service(topology={"mode": mode, "regions": regions}, traffic={"hostname": "chat.example.com"}))
     assert env_of(children)["CHAT_ROLE"] == role
     annotations = children["Service/desk-hkg"].body["metadata"].get("annotations", {})
-    assert (annotations.get(desired.EXTERNAL_DNS_HOSTNAME) == "chat.example.com") is named
+    assert (annotations.get(EXTERNAL_DNS_HOSTNAME) == "chat.example.com") is named
 
 
 @pytest.mark.parametrize(
