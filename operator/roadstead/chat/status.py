@@ -84,9 +84,15 @@ def views(
         outcomes: by region; a region that was not looked at has none.
         runs: by region, the hash of the revision of which its objects are known to be.
     """
-    before = {region.name: region.ready_replicas for region in service.status.regions}
+    before = {region.name: region for region in service.status.regions}
     return tuple(
-        _view(service, placement, outcomes.get(placement.region), runs.get(placement.region, ""), before)
+        _view(
+            service,
+            placement,
+            outcomes.get(placement.region),
+            runs.get(placement.region, ""),
+            before.get(placement.region) or ServiceRegionStatus(name=placement.region),
+        )
         for placement in placements
         if placement.counts
     )
@@ -108,7 +114,7 @@ def _view(
     placement: Placement,
     outcome: RegionOutcome | None,
     runs: str,
-    ready_before: Mapping[str, int],
+    before: ServiceRegionStatus,
 ) -> rollout.RegionView:
     workload = outcome.workload if outcome is not None else None
     reachable = placement.writable and (outcome is None or outcome.kind is not OutcomeKind.UNREACHABLE)
@@ -119,9 +125,14 @@ def _view(
         held=placement.verdict is Verdict.HELD,
         runs=runs if outcome is not None and outcome.settled else "",
         ready=is_ready(workload),
-        lost=workload is not None and workload.ready < min(ready_before.get(placement.region, 0), workload.wanted),
-        detail=_detail(outcome),
+        lost=workload is not None and workload.ready < min(before.ready_replicas, workload.wanted),
+        # Before this pass has got as far as to hear it anew, what the cluster said last time is the best explanation.
+        detail=_detail(outcome) if outcome is None or outcome.settled or outcome.message else _unnamed(before),
     )
+
+
+def _unnamed(before: ServiceRegionStatus) -> str:
+    return before.message.removeprefix(f"region {before.name}: ")
 
 
 def _detail(outcome: RegionOutcome | None) -> str:

@@ -227,6 +227,16 @@ def test_a_rollback_says_why_and_stays_stalled_until_the_spec_changes() -> None:
     assert found.ready_regions == "2/2"
 
 
+def test_a_failure_is_told_in_the_words_that_the_cluster_used_last_time() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    told.passed(outcome("hkg", OutcomeKind.REFUSED, message="exceeded quota: pods"), outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    found = told.passed(outcome("hkg", OutcomeKind.WAITING), outcome("sgp"), target="r2")
+    assert found.rollout.phase == "RollingBack"
+    assert "after 10m (spec.rollout.progressDeadline): exceeded quota: pods" in found.rollout.message
+
+
 def test_a_pause_is_neither_progress_nor_a_fault() -> None:
     told = Told({"rollout": {"state": "Paused"}}).running()
     found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
