@@ -177,7 +177,7 @@ def _screen(view: _View) -> Any:
         from rich.live import Live  # noqa: PLC0415
 
         out = console()
-        with Live(view.drawn(out.width), console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        with Live(view.drawn(out.width), console=out, auto_refresh=False, vertical_overflow="ellipsis") as live:
             yield lambda: live.update(view.drawn(out.width), refresh=True)
         return
     yield _printer(view)

@@ -1,0 +1,305 @@
+"""The command line against a real hub, a real member and the real operator with its webhooks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from api_cases import BROKEN
+from clusters import eventually, kubectl, kubectl_json, run_kubectl
+from integration.cli.fleet import SERVICE, Fleet, actions, edits, manifest, versions
+from localkube import binaries, rbac
+from localkube.bare import BareCluster
+from localoperator import NAMESPACE, Operator
+from roadstead.cli.exits import ExitCode
+from roadstead.cli.lint import Severity, lint
+from specs import Body, chat, edited, samples
+from specs import region as region_body
+
+# --- region -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_added_region_has_the_member_profiles_rights_and_none_of_the_administrators(
+    fleet: Fleet, operator: Operator, tmp_path: Path
+) -> None:
+    secret = kubectl_json(fleet.hub, "-n", NAMESPACE, "get", "secret", "region-hkg")
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(base64.b64decode(secret["data"]["kubeconfig"]))
+    command = [str(binaries.path("kubectl")), f"--kubeconfig={file}", "auth", "whoami", "-o", "json"]
+    me = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    user = json.loads(me.stdout)["status"]["userInfo"]["username"]
+    assert user == f"system:serviceaccount:{NAMESPACE}:roadstead-member"
+    assert "certificate" not in str(yaml.safe_load(file.read_text())["users"])
+    stored = kubectl_json(fleet.hub, "get", "region", "hkg", "--show-managed-fields")
+    assert stored["spec"]["jurisdiction"] == "HK" and stored["spec"]["zones"] == ["hkg-a", "hkg-b"]
+    managers = {entry["manager"] for entry in stored["metadata"]["managedFields"] if not entry.get("subresource")}
+    assert managers == {"roadstead-cli"}
+
+
+def test_a_region_is_not_added_twice_but_gets_new_credentials(fleet: Fleet, operator: Operator) -> None:
+    assert "exists; say --replace" in fleet.add_region("hkg", code=ExitCode.REFUSED).stderr
+    fleet.add_region("hkg", "--replace", "--zones=hkg-a,hkg-b")
+    assert "does not exist" in fleet.add_region("other", "--replace", code=ExitCode.NOT_FOUND).stderr
+
+
+def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(fleet: Fleet, operator: Operator) -> None:
+    printed = list(yaml.safe_load_all(fleet.add_region("other", "--dry-run").stdout))
+    assert [body["kind"] for body in printed] == ["Secret", "Region"]
+    assert "other" not in fleet.regions()
+
+
+def test_an_address_that_leads_nowhere_is_found_before_anything_is_written(fleet: Fleet, operator: Operator) -> None:
+    result = fleet.add_region("other", "--server=https://127.0.0.1:1", code=ExitCode.UNREACHABLE)
+    assert "nothing was written" in result.stderr
+    assert "region-other" not in kubectl(fleet.hub, "-n", NAMESPACE, "get", "secrets")
+
+
+def test_two_regions_in_one_cluster_are_warned_about(fleet: Fleet, operator: Operator) -> None:
+    assert "this is the cluster of hkg too" in fleet.add_region("twin").stderr
+    kubectl(fleet.hub, "delete", "region", "twin")
+
+
+def test_cordon_and_uncordon(fleet: Fleet, operator: Operator) -> None:
+    fleet.run("region", "cordon", "hkg")
+    eventually(lambda: fleet.regions()["hkg"]["phase"] == "Cordoned")
+    assert "already" in fleet.run("region", "cordon", "hkg").stdout
+    fleet.run("region", "uncordon", "hkg")
+    eventually(lambda: fleet.regions()["hkg"]["phase"] == "Healthy")
+    fleet.run("region", "cordon", "nowhere", code=ExitCode.NOT_FOUND)
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_what_runs_where(fleet: Fleet, service: Body) -> None:
+    row = next(text for text in fleet.run("status", "-A").stdout.splitlines() if SERVICE in text)
+    assert "True" in row and "Ready 2/2" in row and "Complete" in row
+    assert "RolledOut" in fleet.run("status", "advisers", "-n", "chat").stdout
+    found = json.loads(fleet.run("status", "-n", "chat", "-o", "json").stdout)["services"][0]
+    assert found["ready"] == "True" and found["regions"][0]["readyReplicas"] == 2
+    assert yaml.safe_load(fleet.run("status", "-n", "chat", "-o", "yaml").stdout)["services"][0] == found
+    assert fleet.run("status", "-n", "nowhere").stdout == "No services.\n"
+    fleet.run("status", "nobody", "-n", "chat", code=ExitCode.NOT_FOUND)
+
+
+def test_a_watch_shows_what_happens_meanwhile_and_ends_at_its_time(fleet: Fleet, service: Body) -> None:
+    command = [sys.executable, "-m", "roadstead.cli.app", "status", "-n", "chat", "--watch", "-o", "json"]
+    environment = {"KUBECONFIG": str(fleet.hub.kubeconfig), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["services"][0]["regions"][0]["desiredReplicas"] == 2
+            kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(manifest(spec__replicas=3)))
+            while json.loads(process.stdout.readline())["services"][0]["regions"][0]["readyReplicas"] != 3:
+                pass
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=10) == ExitCode.INTERRUPTED
+        finally:
+            process.kill()
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(service))
+    fleet.run("status", "-n", "chat", "--until-ready", "--for=30s")
+    fleet.run("status", "-n", "chat", "--watch", "--for=500ms")
+
+
+def test_waiting_ends_at_once_when_nothing_more_will_happen_and_in_time_when_something_might(
+    fleet: Fleet, service: Body
+) -> None:
+    stuck = chat("stuck", "chat", spec__topology__regions=[{"name": "nowhere"}])
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(stuck))
+    slow = chat("slow", "chat", spec__topology__regions=[{"name": "hkg"}], spec__tls={"secretName": "not-there"})
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(slow))
+    try:
+        result = fleet.run("status", "stuck", "-n", "chat", "--until-ready", "--for=30s", code=ExitCode.FAULTY)
+        assert "there is no Region nowhere" in result.stderr
+        eventually(lambda: "SecretMissing" in fleet.run("status", "slow", "-n", "chat").stdout)
+        paused = manifest(spec__rollout={"bakeTime": "1s", "state": "Paused"}, spec__image="registry.example/x:2")
+        kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(paused))
+        late = fleet.run("status", "advisers", "-n", "chat", "--until-ready", "--for=2s", code=ExitCode.TIMED_OUT)
+        assert SERVICE in late.stderr
+    finally:
+        kubectl(fleet.hub, "-n", "chat", "delete", "chat", "stuck", "slow")
+        kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(service))
+    fleet.run("status", "advisers", "-n", "chat", "--until-ready", "--for=30s")
+
+
+# --- explain-plan -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_converged_has_no_changes(fleet: Fleet, service: Body) -> None:
+    plan = fleet.plan(SERVICE, "--fail-on-changes")
+    assert plan["changes"] == 0 and plan["rollout"]["steps"] == [] and plan["warnings"] == []
+    assert len(actions(plan, "keep")) == len(plan["regions"][0]["changes"]) >= 8
+    assert fleet.plan("-", "--fail-on-changes", stdin=service)["changes"] == 0
+
+
+def test_hand_edits_show_as_a_diff_and_nothing_is_written(fleet: Fleet, service: Body, operator: Operator) -> None:
+    member = fleet.member
+    operator.signal(signal.SIGSTOP)  # so that nothing is repaired before it was looked at
+    try:
+        kubectl(member, "-n", "chat", "set", "image", "deployment/advisers-hkg", "chat=evil:1")
+        kubectl(member, "-n", "chat", "delete", "service", "advisers-hkg-peers")
+        kubectl(member, "-n", "chat", "label", "serviceaccount", "advisers-hkg", "app.kubernetes.io/component-")
+        kubectl(member, "-n", "chat", "annotate", "serviceaccount", "advisers-hkg", "sidecar=welcome")
+        before = versions(member)
+        plan = fleet.plan("advisers", "-n", "chat", "--fail-on-changes", code=ExitCode.CHANGES)
+        assert versions(member) == before
+    finally:
+        operator.signal(signal.SIGCONT)
+    assert list(actions(plan, "create")) == ["Service chat/advisers-hkg-peers"]
+    updates = actions(plan, "update")
+    assert set(updates) == {"Deployment chat/advisers-hkg", "ServiceAccount chat/advisers-hkg"}
+    image = service["spec"]["image"]
+    assert edits(updates["Deployment chat/advisers-hkg"]) == ["-        image: evil:1", f"+        image: {image}"]
+    assert edits(updates["ServiceAccount chat/advisers-hkg"]) == ["+    app.kubernetes.io/component: relay"]
+    eventually(lambda: fleet.plan(SERVICE)["changes"] == 0, what="the operator to repair it all")
+
+
+def test_what_is_planned_is_what_happens(fleet: Fleet, service: Body) -> None:
+    new = manifest(
+        spec__image="registry.example/roadstead-chat:0.2.0",
+        spec__config={"CHAT_Z": "3"},
+        spec__traffic={"serviceAnnotations": {"example.com/a": "1"}},
+        spec__replicas=3,
+    )
+    before = versions(fleet.member)
+    plan = fleet.plan("-", stdin=new)
+    assert versions(fleet.member) == before
+    assert [step["regions"] for step in plan["rollout"]["steps"]] == [["hkg"]]
+    assert edits(actions(plan, "update")["Service chat/advisers-hkg"]) == ["-    example.com/b: '2'"]
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(new))
+    try:
+        fleet.run("status", "-n", "chat", "--until-ready", "--for=60s")
+        eventually(lambda: fleet.plan(SERVICE)["changes"] == 0, what="everything that was planned to have happened")
+        assert fleet.plan(SERVICE)["revision"] == plan["revision"]
+        after = versions(fleet.member)
+        written = {name for name in after if before.get(name) != after[name]}
+        planned = {*actions(plan, "update"), *actions(plan, "create")}
+        assert planned <= written
+        # A new revision or body has a new hash annotation, which a diff leaves out; a status moves versions as well.
+        assert {name for name in written if name.split()[0] in ("ServiceAccount", "NetworkPolicy")} <= planned
+        assert before.keys() - after.keys() == set(actions(plan, "delete"))
+    finally:
+        kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(service))
+        fleet.run("status", "-n", "chat", "--until-ready", "--for=60s")
+
+
+def test_a_region_that_refuses_is_quoted(fleet: Fleet, service: Body) -> None:
+    limits = {"hard": {"services": "2"}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": limits}
+    kubectl(fleet.member, "-n", "chat", "apply", "-f", "-", stdin=json.dumps(quota))
+    try:
+        other = json.dumps(manifest(metadata__name="other"))
+
+        def quoted() -> bool:
+            result = fleet.run("explain-plan", "-", stdin=other, code=ExitCode.FAULTY)
+            return "exceeded quota" in result.stdout
+
+        eventually(quoted)
+    finally:
+        kubectl(fleet.member, "-n", "chat", "delete", "resourcequota", "none")
+
+
+def test_a_name_that_is_taken_is_a_conflict(fleet: Fleet, service: Body) -> None:
+    kubectl(fleet.member, "-n", "chat", "create", "serviceaccount", "taken-hkg")
+    plan = fleet.plan("-", stdin=manifest(metadata__name="taken"), code=ExitCode.FAULTY)
+    assert list(actions(plan, "conflict")) == ["ServiceAccount chat/taken-hkg"]
+
+
+def test_a_namespace_that_the_region_lacks_is_named(fleet: Fleet, service: Body) -> None:
+    kubectl(fleet.hub, "create", "namespace", "only-in-hub")
+    secret = kubectl_json(fleet.hub, "-n", "chat", "get", "secret", "chat-tls")
+    secret["metadata"] = {"name": "chat-tls", "namespace": "only-in-hub"}
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(secret))
+    result = fleet.run("explain-plan", "-", stdin=json.dumps(manifest(metadata__namespace="only-in-hub")), code=1)
+    assert "refused  Namespace only-in-hub: does not exist in this region's cluster" in result.stdout
+
+
+def test_what_admission_would_refuse_is_said_before(fleet: Fleet, service: Body) -> None:
+    outside = manifest(spec__residency={"jurisdictions": ["SG"]})
+    plan = fleet.plan("-", stdin=outside, code=ExitCode.FAULTY)
+    assert any("lies in HK, outside of spec.residency" in refusal for refusal in plan["refusals"])
+    stored = manifest(spec__storage={"size": "1Gi"})
+    plan = fleet.plan("-", stdin=stored, code=ExitCode.FAULTY)
+    assert any("spec.storage" in refusal for refusal in plan["refusals"])
+
+
+def test_without_the_right_to_read_secrets_the_rest_is_shown(fleet: Fleet, service: Body) -> None:
+    resources = "chatservices.roadstead.dev,regions.roadstead.dev,namespaces,controllerrevisions"
+    kubectl(fleet.hub, "create", "clusterrole", "cli-viewer", "--verb=get,list,watch", f"--resource={resources}")
+    viewer = rbac.service_account_kubeconfig(fleet.hub, "default", "viewer")
+    who = "--clusterrole=cli-viewer", "--serviceaccount=default:viewer"
+    kubectl(fleet.hub, "create", "clusterrolebinding", "cli-viewer", *who)
+    plan = eventually(lambda: fleet.plan(SERVICE, hub=viewer))
+    [region] = plan["regions"]
+    assert f"you may not read Secret {NAMESPACE}/region-hkg" in region["note"]
+    assert "Deployment chat/advisers-hkg" in actions(plan, "unknown") and plan["changes"] == 0
+    fleet.run("explain-plan", SERVICE, "--fail-on-changes", hub=viewer, code=ExitCode.UNREACHABLE)
+    fleet.run("region", "cordon", "hkg", hub=viewer, code=ExitCode.DENIED)
+    assert "may not" not in fleet.run("status", "-A", hub=viewer).stderr
+
+
+def test_a_node_pool_of_the_hub_is_compared_with_the_persons_own_rights(fleet: Fleet, service: Body) -> None:
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(region_body("pool")))
+    body = manifest(metadata__name="pooled", spec__topology__regions=[{"name": "pool"}])
+    try:
+        eventually(lambda: fleet.regions()["pool"]["ready"] == "True")
+        assert len(actions(fleet.plan("-", stdin=body), "create", "pool")) >= 8
+        kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(body))
+        eventually(lambda: fleet.plan("chat/pooled")["changes"] == 0)
+        moved = edited(body, {"spec.topology.regions": [{"name": "hkg"}]})
+        plan = fleet.plan("-", stdin=moved)
+        assert "Deployment chat/pooled-pool" in actions(plan, "delete", "pool")
+        assert "Deployment chat/pooled-hkg" in actions(plan, "create", "hkg")
+    finally:
+        kubectl(fleet.hub, "-n", "chat", "delete", "chat", "pooled", "--ignore-not-found")
+        kubectl(fleet.hub, "delete", "region", "pool")
+
+
+def test_a_region_that_does_not_answer_is_said_and_the_rest_is_shown(fleet: Fleet, service: Body) -> None:
+    fleet.member.stop_apiserver()
+    try:
+        plan = fleet.plan(SERVICE)
+        assert "not compared" in plan["regions"][0]["note"] and actions(plan, "unknown")
+    finally:
+        fleet.member.start_apiserver()
+    eventually(lambda: fleet.plan(SERVICE)["regions"][0]["note"] == "", deadline=30)
+
+
+# --- lint -------------------------------------------------------------------------------------------------------------
+
+
+def test_lint_refuses_exactly_what_the_hub_refuses(fleet: Fleet, operator: Operator) -> None:
+    """Every sample and every broken spec, by the CRDs and the webhooks of a real hub."""
+    kubectl(fleet.hub, "create", "namespace", "lint")
+    minimal = chat(namespace="lint")
+    good = [body for body in samples().values() if body["kind"] == "ChatService"]
+    bodies = [edited(body, {"metadata.namespace": "lint"}) for body in good]
+    bodies += [edited(minimal, edit) for edit, _, _ in BROKEN]
+    differing = []
+    for body in bodies:
+        report = lint([("f", json.dumps(body).encode())], system_namespace=NAMESPACE)
+        refused = hub_refuses(fleet.hub, body)
+        if refused != bool(report.count(Severity.ERROR)):
+            differing.append((body["spec"], refused, [str(finding) for finding in report.findings]))
+    assert differing == []
+
+
+def hub_refuses(hub: BareCluster, body: Body) -> bool:
+    done = run_kubectl(hub, "create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(body))
+    return done.returncode != 0
+
+
+# --- version ----------------------------------------------------------------------------------------------------------
+
+
+def test_version_shows_the_leader_and_every_api_server(fleet: Fleet, operator: Operator) -> None:
+    found = json.loads(fleet.run("version", "-o", "json").stdout)
+    assert found["hub"].startswith("v1.") and found["regions"]["hkg"].startswith("v1.")
+    assert found["leaders"]["roadstead-operator"]
