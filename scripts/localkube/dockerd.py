@@ -87,6 +87,9 @@ def stop() -> None:
     record = _record()
     if record is None:
         return
+    if not _is_process(int(record["pid"]), record["started"]):
+        _start()  # its containers live on without it; only a dockerd on the same state finds and ends them
+        record = _record() or record
     pid, exec_root = int(record["pid"]), Path(record["exec_root"])
     if _is_process(pid, record["started"]):
         os.kill(pid, signal.SIGTERM)
@@ -97,7 +100,8 @@ def stop() -> None:
             time.sleep(0.1)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)  # ours to reap only if this very process started it
-    _unmount_below(exec_root)
+    for folder in (exec_root, Path(record["data_root"])):
+        _unmount(folder)
     shutil.rmtree(exec_root, ignore_errors=True)
     if not _other_dockerd():
         machinestate.restore(machinestate.Snapshot.from_json(record["before"]))
@@ -105,16 +109,14 @@ def stop() -> None:
 
 
 def _start() -> str:
-    record = _record()  # of one that died without stopping: the machine's first state is in there
-    before = record["before"] if record else machinestate.take().to_json()
-    if record:
-        _unmount_below(Path(record["exec_root"]))
-        shutil.rmtree(record["exec_root"], ignore_errors=True)
-    data_root = cache.root() / "docker"
+    died = _record()  # one that died without being stopped: its state, and how the machine was before it
+    before = died["before"] if died else machinestate.take().to_json()
+    data_root = Path(died["data_root"]) if died else cache.root() / "docker"
     data_root.mkdir(parents=True, exist_ok=True)
     _forget_restarts(data_root)
     # a short path of its own: a unix socket's path has 108 bytes at most, and a cache may lie deep
-    exec_root = Path(tempfile.mkdtemp(prefix="dockerd-", dir=_home()))
+    exec_root = Path(died["exec_root"]) if died else Path(tempfile.mkdtemp(prefix="dockerd-", dir=_home()))
+    (exec_root / "dockerd.pid").unlink(missing_ok=True)
     socket, log = exec_root / "docker.sock", _home() / "dockerd.log"
     (exec_root / "daemon.json").write_text("{}")
     command = [
@@ -138,6 +140,7 @@ def _start() -> str:
             start_new_session=True,  # Ctrl-C is for the run, not for a dockerd that others use too
         )
         facts = {"pid": process.pid, "started": _start_time(process.pid), "exec_root": str(exec_root), "log": str(log)}
+        facts |= {"data_root": str(data_root)}
         runs.write(_home() / "dockerd.json", facts | {"host": f"unix://{socket}", "before": before})
         _await(process, f"unix://{socket}", log)
     machinestate.raise_limits()
@@ -260,8 +263,8 @@ def _other_dockerd() -> bool:
     return False
 
 
-def _unmount_below(folder: Path) -> None:
-    """Unmount what a killed dockerd leaves below its exec root (network namespaces), deepest first."""
+def _unmount(folder: Path) -> None:
+    """Unmount ``folder`` and what is mounted below it, as a killed dockerd leaves it; deepest first."""
     points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for point in sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True):
+    for point in sorted((p for p in points if p == str(folder) or p.startswith(f"{folder}/")), key=len, reverse=True):
         subprocess.run(["umount", "-l", point], capture_output=True, check=False)
