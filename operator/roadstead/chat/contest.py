@@ -14,12 +14,12 @@ LONGEST_TRUCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Repairs of one region's children.
+    """Repairs of one child. A storm of edits to many children is drift; a fight is about one of them.
 
     Attributes:
         rounds: repairs in a row, each within `MEMORY` of the one before.
         last: when the last one was, monotonic seconds.
-        child: what was repaired last.
+        child: what is repaired.
         managers: field managers who may have changed it, as far as the object tells.
     """
 
@@ -51,6 +51,6 @@ class Contest:
         who = f" (field managers there: {', '.join(self.managers)})" if self.managers else ""
         return f"{self.child} is changed back again and again{who}; let them leave the fields that roadstead owns alone"
 
-    def over(self, now: float) -> bool:
-        """Whether this can be forgotten."""
-        return now - self.last > MEMORY + self.truce
+    def ends(self, now: float) -> float:
+        """Seconds until this can be forgotten, unless there is another repair; 0 or less when it can be."""
+        return self.last + MEMORY + self.truce - now

@@ -7,7 +7,7 @@ the children are those that the status records, and that is all there is to see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -86,6 +86,7 @@ class _Work:
     floor: peaks.Floor
     certificate: str
     outcomes: dict[str, RegionOutcome] = field(default_factory=dict)
+    drifting: set[str] = field(default_factory=set)
     wrote: bool = False
     unfinished: list[str] = field(default_factory=list)
     retry_after: float | None = None
@@ -105,7 +106,7 @@ class ChatReconciler:
         self._templates = templates
         self._template_digest = templates.digest_of(*templates.names)
         self._history = RevisionHistory()
-        self._contests: dict[tuple[Key, str], Contest] = {}
+        self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Bring one service one step further, and say when to look again."""
@@ -233,15 +234,11 @@ class ChatReconciler:
         """Make one region what it should be; whatever goes wrong is this region's outcome only."""
         look, region = work.looks[name], state.regions[name]
         digest = self._input(work, look, region)
-        contest = self._contests.get((work.owner.key, name), Contest())
-        now = work.ctx.clock.monotonic()
         if self._is_converged(work, look, region):
-            self._conclude(work, look, digest, contest)
+            self._conclude(work, look, digest)
             return
-        if contest.left(now) > 0:
-            work.look_again.append(contest.left(now))
-            self._conclude(work, look, digest, contest)
-            return
+        now = work.ctx.clock.monotonic()
+        contests = self._contests.get((work.owner.key, name), {})
         try:
             children = await self._build(work, look, region)
         except _Blocked as blocked:
@@ -256,14 +253,15 @@ class ChatReconciler:
         owner = work.owner
         if look.site.in_hub:
             owner = Owner(owner.hub, owner.key, owner.uid, _reference(work.service))
-        outcome = await Applier(member.client, member.store, owner, name).converge(children)
+        truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
+        outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce)
         self._account(work, outcome)
         for child, managers in outcome.drifted:
-            contest = contest.repaired(child, managers, now)
-            self._contests[work.owner.key, name] = contest
+            known = self._contests.setdefault((work.owner.key, name), {})
+            known[child] = known.get(child, Contest()).repaired(child, managers, now)
         after = _View(look.site, look.facts, look.entry, tuple(remaining(look.site, work.owner.key)), look.served)
         if outcome.complete:
-            self._conclude(work, after, digest, contest)
+            self._conclude(work, after, digest, spared=outcome.spared)
         elif outcome.failed is not None:
             self._fail(work, name, after, outcome.failed)
         else:
@@ -298,18 +296,25 @@ class ChatReconciler:
             return work.target
         return await self._history.load(work.owner.key, hash_, work.ctx)
 
-    def _conclude(self, work: _Work, look: _View, digest: str, contest: Contest) -> None:
+    def _conclude(self, work: _Work, look: _View, digest: str, *, spared: Sequence[str] = ()) -> None:
+        """Every object is as it should be, but for those that are fought over and spared until their truce ends."""
         now = work.ctx.clock.monotonic()
         name = look.site.name
-        if contest.message and not contest.over(now):
-            kind, message = OutcomeKind.CONTESTED, contest.message
-            work.look_again.append(max(1.0, contest.left(now)))
+        identity = (work.owner.key, name)
+        contests = {child: c for child, c in self._contests.get(identity, {}).items() if c.ends(now) > 0}
+        if contests:
+            self._contests[identity] = contests
         else:
-            kind, message = OutcomeKind.APPLIED, ""
-            self._contests.pop((work.owner.key, name), None) if contest.over(now) else None
-        work.outcomes[name] = RegionOutcome(
-            name, kind, message, workload=look.workload, applied=look.applied, input=digest
-        )
+            self._contests.pop(identity, None)
+        fights = [contest for contest in contests.values() if contest.message]
+        kind = OutcomeKind.CONTESTED if fights else OutcomeKind.APPLIED
+        message = "; ".join(contest.message for contest in fights)
+        work.look_again += [contest.left(now) if contest.child in spared else contest.ends(now) for contest in fights]
+        applied = look.applied
+        if spared:  # what is recorded must not be what somebody else made of it, or it would count as right for ever
+            applied = look.entry.applied if look.entry is not None else ""
+            work.drifting.add(name)
+        work.outcomes[name] = RegionOutcome(name, kind, message, workload=look.workload, applied=applied, input=digest)
 
     def _fail(self, work: _Work, name: str, look: _View, error: RoadsteadError) -> None:
         kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
@@ -358,7 +363,7 @@ class ChatReconciler:
         runs = {
             name: decision.state.regions[name].revision
             for name, outcome in work.outcomes.items()
-            if outcome.settled and name in decision.state.regions
+            if outcome.settled and name in decision.state.regions and name not in work.drifting
         }
         facts = derived.Facts(
             service=work.service,

@@ -8,7 +8,7 @@ server: an apply with ``resourceVersion: "1"`` creates or answers 409; one with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
@@ -50,6 +50,17 @@ def judge(body_hash: bytes, record: Record | None) -> Verdict:
     return Verdict.KEEP if record.fields == record.expected else Verdict.UPDATE
 
 
+def is_drift(body_hash: bytes, record: Record) -> bool:
+    """Whether a child that has to be updated is as it is because somebody else changed it.
+
+    The hash may be what they changed. Then what we own differs from what we last saw ourselves own; without such a
+    memory, only an equal hash proves that nobody asked for another body.
+    """
+    if record.expected == NOTHING:
+        return record.body_hash == body_hash
+    return record.fields != record.expected
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A child that could not be made as desired; ``message`` has the cluster's own words."""
@@ -62,7 +73,8 @@ class Problem:
 class Outcome:
     """What a pass over one region's children did.
 
-    ``drifted`` names children that somebody else had changed and who that was, as far as the object tells.
+    ``drifted`` names children that somebody else had changed and who that was, as far as the object tells; ``spared``
+    those that were left so for now because the caller wished it.
     """
 
     created: int = 0
@@ -72,11 +84,12 @@ class Outcome:
     conflicts: tuple[Problem, ...] = ()
     refused: tuple[Problem, ...] = ()
     drifted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    spared: tuple[str, ...] = ()
     failed: RoadsteadError | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every child is now as desired."""
+        """Whether every child is now as desired, but for those that were spared."""
         return not (self.waiting or self.conflicts or self.refused or self.failed)
 
     @property
@@ -94,6 +107,7 @@ class _Tally:
     conflicts: list[Problem] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
     drifted: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    spared: list[str] = field(default_factory=list)
     failed: RoadsteadError | None = None
 
     def outcome(self) -> Outcome:
@@ -105,6 +119,7 @@ class _Tally:
             tuple(sorted(self.conflicts, key=lambda problem: problem.child)),
             tuple(sorted(self.refused, key=lambda problem: problem.child)),
             tuple(sorted(self.drifted)),
+            tuple(sorted(self.spared)),
             self.failed,
         )
 
@@ -147,13 +162,20 @@ class Applier:
         self._store = store
         self._owner = owner
         self._region = region
+        self._spare: Collection[str] = ()
         self._tally = _Tally()
 
-    async def converge(self, desired: Sequence[Child], *, prune: bool = True) -> Outcome:
+    async def converge(self, desired: Sequence[Child], *, prune: bool = True, spare: Collection[str] = ()) -> Outcome:
         """Make the children what ``desired`` says, in parallel, and delete what is no longer desired.
 
         Nothing is deleted when any child could not be applied: a half-made state is not a reason to take more away.
+
+        Args:
+            desired: all of them.
+            prune: whether to delete.
+            spare: children, as ``str`` of them, whose drift is left alone this time.
         """
+        self._spare = spare
         known = {(r.gvr, r.name): r for r in self._store.children(self._owner.key, self._region)}
         await _gather(self._one(child, known.get((child.gvr, child.name))) for child in desired)
         tally = self._tally
@@ -180,8 +202,7 @@ class Applier:
                 case Verdict.INSPECT:
                     await self._inspect(child, body_hash)
                 case Verdict.UPDATE if record is not None:
-                    drifted = record.body_hash == body_hash
-                    await self._update(child, body_hash, record.uid, drifted=drifted)
+                    await self._update(child, body_hash, record.uid, drifted=is_drift(body_hash, record))
         except Fatal:
             raise
         except (Forbidden, Invalid, NotFound) as error:  # not found: the namespace, or the type
@@ -201,6 +222,9 @@ class Applier:
         self._tally.created += 1
 
     async def _update(self, child: Child, body_hash: bytes, uid: str, *, drifted: bool) -> None:
+        if drifted and str(child) in self._spare:
+            self._tally.spared.append(str(child))
+            return
         body = stamped(child, self._owner, self._region, body_hash)
         body["metadata"]["uid"] = uid
         try:

@@ -28,6 +28,7 @@ BURIED = 4096
 """How many deletions are remembered; a write is answered long before so many others have gone."""
 _FOR_EVER = 2**63 - 1
 
+_WHOSE = (objects.OWNER_KIND_LABEL, objects.OWNER_NAMESPACE_LABEL, objects.OWNER_NAME_LABEL)
 _INDEX = {gvr: position for position, gvr in enumerate(CHILD_TYPES)}
 
 
@@ -71,13 +72,22 @@ def digest_of_owned(metadata: Mapping[str, Any]) -> bytes:
 
 
 def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
-    """The custom resource that an object's labels name as its owner; None when it is not of this hub."""
+    """The custom resource that an object's labels name as its owner; None when it is not of this hub.
+
+    Labels that somebody else has written prove nothing: taken for true, an edit of one label would have a running
+    Deployment deleted as an orphan of an owner who never existed, or as something that another owner does not want.
+    """
     labels = metadata.get("labels") or {}
     if labels.get(objects.HUB_LABEL) != hub or labels.get(objects.MANAGED_BY_LABEL) != objects.MANAGED_BY:
         return None
     kind, name = labels.get(objects.OWNER_KIND_LABEL), labels.get(objects.OWNER_NAME_LABEL)
     if not kind or not name:
         return None
+    fields = owned_fields(metadata, objects.FIELD_MANAGER)
+    if fields is not None:
+        own = (fields.get("f:metadata") or {}).get("f:labels") or {}
+        if any(f"f:{label}" not in own for label in _WHOSE if label in labels):
+            return None
     return Key(kind, labels.get(objects.OWNER_NAMESPACE_LABEL, ""), name)
 
 

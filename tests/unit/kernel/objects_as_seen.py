@@ -26,7 +26,10 @@ def seen(
     body_hash: str = "0102030405060708",
     **metadata: Any,
 ) -> dict[str, Any]:
-    """An object with our labels for ``owner`` (None: without those that name one) and an apply entry of ours."""
+    """An object with our labels for ``owner`` (None: without those that name one) and an apply entry of ours.
+
+    The entry owns the labels, as it does while nobody else has written them.
+    """
     labels = {objects.MANAGED_BY_LABEL: objects.MANAGED_BY, objects.HUB_LABEL: HUB, objects.REGION_LABEL: region}
     if owner is not None:
         labels |= {
@@ -34,7 +37,8 @@ def seen(
             objects.OWNER_NAMESPACE_LABEL: owner.namespace,
             objects.OWNER_NAME_LABEL: owner.name,
         }
-    entry = {"manager": objects.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields or {"f:data": {}}}
+    own = {"f:metadata": {"f:labels": {f"f:{label}": {} for label in labels}}, **(fields or {"f:data": {}})}
+    entry = {"manager": objects.FIELD_MANAGER, "operation": "Apply", "fieldsV1": own}
     return {
         "metadata": {
             "name": name,
