@@ -7,6 +7,7 @@ used; `tls-server-name` ignored.
 from __future__ import annotations
 
 import base64
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ async def test_a_member_by_client_certificate_leaves_no_key_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     client = connect(access(cluster.kubeconfig))
     assert await who(client) == "admin"
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
 async def test_two_members_do_not_share_credentials(
@@ -94,7 +95,7 @@ async def test_a_wrong_token_is_unauthorised(connect: Clients, token_kubeconfig:
 async def test_a_server_with_another_authority_is_not_spoken_to(connect: Clients, token_kubeconfig: Path) -> None:
     other = base64.b64encode(certificates.Authority("other").pair.certificate).decode()
     client = connect(access(token_kubeconfig, lambda c, _: c.update({"certificate-authority-data": other})))
-    with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+    with pytest.raises(Unreachable, match=r"(?i)certificate.verify.failed"):
         await client.version()
 
 

@@ -7,7 +7,6 @@ nothing; a deleted Lease taken at once; an edit by hand that ends the leader; a 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.objects import CONFIG_MAPS, LEASES
 
 TIMES = LeaseTimes(duration=4.0, renew_deadline=2.5, retry_period=0.5)
+LEADER = Path(__file__).with_name("leader.py")
 SLACK = 3.0
 """Seconds that a busy machine may add."""
 
@@ -215,13 +215,11 @@ async def test_a_short_outage_is_survived(clients: Clients) -> None:
 async def test_a_frozen_leader_that_wakes_up_writes_nothing(clients: Clients) -> None:
     """SIGSTOP for longer than the lease, then SIGCONT: the next thing that it sends must not be a write."""
     arguments = [str(clients.cluster.kubeconfig), clients.space, "4", "2.5", "0.5"]
-    root = Path(__file__).resolve().parents[3]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(Path(__file__).with_name("leader.py")),
+        str(LEADER),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(root / "operator")])},
     )
     try:
         assert process.stdout is not None
