@@ -84,7 +84,11 @@ def _schema(old: Schema, new: Schema, path: str) -> Iterator[Break]:
         else:
             yield from _schema(child, new["properties"][name], f"{path}{name}.")
     for key, step in (("items", "[]"), ("additionalProperties", "[*]")):
-        if isinstance(old.get(key), Mapping) and isinstance(new.get(key), Mapping):
+        if key not in old:
+            continue
+        if key not in new:
+            yield Break(where.strip(), f"loses its {key}: what it holds would be pruned")
+        else:
             yield from _schema(old[key], new[key], f"{where.strip()}{step}.")
 
 

@@ -86,6 +86,7 @@ def test_unwise(edits: dict[str, Any], sentence: str) -> None:
         pytest.param({"spec.image": f"a/b:latest@sha256:{'0' * 64}"}, id="latest with a digest"),
         pytest.param({"spec.disruptionBudget": {"maxUnavailable": "1%"}}, id="one percent of two is rounded up to one"),
         pytest.param({"spec.autoscaling": peak()}, id="a peak above the replicas"),
+        pytest.param({"spec.retention": {"sessions": "1y", "transactions": "1y"}}, id="sessions as long as records"),
         pytest.param(
             {"spec.replicas": 1, "spec.autoscaling": {"minReplicas": 2, "maxReplicas": 9}},
             id="one replica, but two by the autoscaler",
@@ -108,8 +109,20 @@ def test_unwise_probes(probe: dict[str, Any], sentence: str) -> None:
     assert sentence in said
 
 
-def test_a_default_probe_is_fine() -> None:
-    assert advise(parse("Region", region())) == []
+@pytest.mark.parametrize(
+    "probe",
+    [
+        pytest.param({}, id="the default"),
+        pytest.param({"interval": "9m", "timeout": "1m", "failureThreshold": 2}, id="ten minutes to see a failure"),
+    ],
+)
+def test_wise_probes(probe: dict[str, Any]) -> None:
+    assert advise(parse("Region", region(spec__probe=probe))) == []
+
+
+def test_one_region_needs_no_bake_time() -> None:
+    (said,) = advice(**CALM, spec__topology__regions=[{"name": "hkg"}], spec__rollout__bakeTime="0s")
+    assert said.startswith("spec.topology.regions has only hkg")
 
 
 @pytest.mark.parametrize("name", samples())

@@ -111,6 +111,11 @@ def changes(edits: dict[str, Any]) -> list[str]:
             id="in a map's values",
         ),
         pytest.param(
+            {f"{SPEC}.properties.m.additionalProperties": ABSENT},
+            "spec.m loses its additionalProperties: what it holds would be pruned",
+            id="a map becomes an empty object",
+        ),
+        pytest.param(
             {f"{SPEC}.x-kubernetes-validations": [{"rule": "self.a > 1"}, {"rule": "self.a > 2"}]},
             "things.x v1 spec gets the rule self.a > 2",
             id="a rule comes",

@@ -93,6 +93,10 @@ def test_rules_of_regions(edits: dict[str, Any], message: str) -> None:
     assert message in str(problem)
 
 
+def test_a_probe_may_last_as_long_as_its_interval() -> None:
+    parse("Region", region(spec__probe={"interval": "5s", "timeout": "5s"}))
+
+
 @pytest.mark.parametrize(("before", "after", "message"), [pytest.param(*case, id=case[2]) for case in CHANGES])
 def test_a_forbidden_edit_is_the_only_thing_said(before: dict[str, Any], after: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError) as caught:
