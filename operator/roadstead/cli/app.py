@@ -67,9 +67,10 @@ def status(
     """Show services and regions: what runs where, in which version, how far a rollout is, and what is wrong."""
     from roadstead.cli.status import Question, report  # noqa: PLC0415
 
+    space, _, name = name.rpartition("/")
     question = Question(
         name=name,
-        namespace=namespace,
+        namespace=space or namespace,
         everywhere=everywhere,
         regions=regions,
         watch=watch or until_ready,
@@ -192,9 +193,7 @@ def region_add(
 
     wish = Wish(name, jurisdiction, tuple(part.strip() for part in zones.split(",") if part.strip()), system_namespace)
     source = Member(str(member), member_context, server, service_account, member_namespace)
-    _run(
-        lambda: add(_access(hub_kubeconfig, hub_context), source, wish, replace=replace, dry_run=dry_run, output=output)
-    )
+    _run(lambda: add(_access(hub_kubeconfig, hub_context), source, wish, renew=replace, dry_run=dry_run, output=output))
 
 
 @region.command("list")

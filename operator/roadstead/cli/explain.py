@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from roadstead.admission.facts import FactFinder
 from roadstead.admission.rules import ServiceFacts
@@ -15,27 +15,21 @@ from roadstead.api.kinds import API_VERSION
 from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region
-from roadstead.chat import desired, revisions
-from roadstead.chat.desired import Certificate, Observed
-from roadstead.chat.placement import Placement, Verdict
-from roadstead.chat.revisions import Revision
-from roadstead.cli.compare import Place, compare, deletions, existing
-from roadstead.cli.draft import Draft, children, draft, refusals
+from roadstead.chat import revisions
+from roadstead.chat.desired import Observed
+from roadstead.cli.draft import Draft, draft, refusals
 from roadstead.cli.exits import ExitCode, Failure
-from roadstead.cli.hub import Access, Hub, connected, everything, member_of
+from roadstead.cli.hub import Access, connected
 from roadstead.cli.manifests import Document, UnreadableManifest, read
 from roadstead.cli.output import Format, data, line
-from roadstead.cli.plan import Action, Change, Plan, RegionPlan, as_data, told
+from roadstead.cli.plan import Action, Plan, as_data, told
+from roadstead.cli.region_plan import EVERY_TYPE, plan_leaving, plan_region, uncompared
 from roadstead.cli.sources import contents, is_file
-from roadstead.kernel import objects
-from roadstead.kernel.errors import Forbidden, NotFound, RoadsteadError, UntrustedKubeconfig
-from roadstead.kernel.objects import CHAT_SERVICES, REGIONS, Gvr, Key
+from roadstead.cli.world import ANY_CERTIFICATE, World, certificate_of, hub_id_of, stored_regions
+from roadstead.kernel.errors import Forbidden
+from roadstead.kernel.objects import CHAT_SERVICES, Key
 from roadstead.kernel.ownership import Owner
-from roadstead.kernel.templates import TemplateSet, load
-
-_ANY_CERTIFICATE: Final = Certificate({"tls.crt": "LS0tCg==", "tls.key": "LS0tCg=="})
-"""Stands in where the content is not known; an object made from it is never compared or shown."""
-_EVERY_TYPE: Final = frozenset(objects.OPTIONAL_TYPES)
+from roadstead.kernel.templates import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +45,6 @@ class Question:
     output: Format = Format.TABLE
 
 
-@dataclass(frozen=True, slots=True)
-class _World:
-    """What is read once for all services. ``trials`` are Regions that only the file has."""
-
-    hub: Hub
-    regions: Mapping[str, Region]
-    trials: frozenset[str]
-    templates: TemplateSet
-    now: datetime
-    clients: dict[str, Any] = field(default_factory=dict)
-
-
 async def explain(access: Access, question: Question) -> None:
     """Explain what the operator would do.
 
@@ -72,10 +54,10 @@ async def explain(access: Access, question: Question) -> None:
     """
     async with connected(access) as hub:
         documents = _documents(question) if is_file(question.target) else []
-        stored = {region.metadata.name: region for region in await _stored_regions(hub)}
+        stored = {region.metadata.name: region for region in await stored_regions(hub)}
         trials = _regions_in(documents)
         regions = {**stored, **{name: _overlaid(trial, stored.get(name)) for name, trial in trials.items()}}
-        world = _World(hub, regions, frozenset(trials.keys() - stored), load("chat"), datetime.now(UTC))
+        world = World(hub, regions, frozenset(trials.keys() - stored), load("chat"), datetime.now(UTC))
         try:
             if documents:
                 plans = [await _plan_file(world, question, document) for document in _services_in(documents)]
@@ -113,7 +95,7 @@ def explain_offline(question: Question) -> None:
                 placements=drawn.placements,
                 rehearsal=drawn.rehearsal,
                 regions=tuple(
-                    _uncompared(drawn, place, drawn.target, observed, templates, "not compared: --offline")
+                    uncompared(drawn, place, drawn.target, observed, templates, "not compared: --offline")
                     for place in drawn.placements
                     if place.writable
                 ),
@@ -123,7 +105,7 @@ def explain_offline(question: Question) -> None:
 
 
 def _offline_observed(drawn: Draft) -> Observed:
-    return Observed(served=_EVERY_TYPE, certificate=_ANY_CERTIFICATE, floor=drawn.floor)
+    return Observed(served=EVERY_TYPE, certificate=ANY_CERTIFICATE, floor=drawn.floor)
 
 
 def _documents(question: Question) -> list[Document]:
@@ -160,21 +142,7 @@ def _overlaid(trial: Region, stored: Region | None) -> Region:
     return trial if stored is None else stored.model_copy(update={"spec": trial.spec})
 
 
-async def _stored_regions(hub: Hub) -> list[Region]:
-    found = []
-    try:
-        bodies = await everything(hub.client, REGIONS)
-    except NotFound as error:
-        raise Failure(f"{error}; is Roadstead installed in this cluster?", ExitCode.NOT_FOUND) from None
-    for body in bodies:
-        try:
-            found.append(parse("Region", body))
-        except SpecError:
-            continue  # its Stalled condition says what is wrong; nothing is placed there
-    return found
-
-
-async def _plan_name(world: _World, question: Question) -> Plan:
+async def _plan_name(world: World, question: Question) -> Plan:
     namespace, _, name = question.target.rpartition("/")
     namespace = namespace or question.namespace or world.hub.namespace
     body = await world.hub.client.find(CHAT_SERVICES, namespace, name)
@@ -187,7 +155,7 @@ async def _plan_name(world: _World, question: Question) -> Plan:
     return await _plan(world, question, service, exists=True, warnings=_version_warning(service, service, world))
 
 
-async def _plan_file(world: _World, question: Question, document: Document) -> Plan:
+async def _plan_file(world: World, question: Question, document: Document) -> Plan:
     new = _placed_in(document.data, question.namespace or world.hub.namespace)
     metadata = new["metadata"]
     old = None
@@ -221,7 +189,7 @@ def _parsed(body: Mapping[str, Any]) -> ChatService | None:
         return None
 
 
-def _version_warning(old: ChatService | None, new: ChatService, world: _World) -> list[str]:
+def _version_warning(old: ChatService | None, new: ChatService, world: World) -> list[str]:
     """Said when the operator derives another revision from the same spec: it has other templates than we have."""
     status = new.status
     if old is None or not status.revision or status.observed_generation != old.metadata.generation:
@@ -234,7 +202,7 @@ def _version_warning(old: ChatService | None, new: ChatService, world: _World) -
     ]
 
 
-async def _admission_facts(world: _World, question: Question, body: Mapping[str, Any]) -> ServiceFacts:
+async def _admission_facts(world: World, question: Question, body: Mapping[str, Any]) -> ServiceFacts:
     spec = body.get("spec")
     if not isinstance(spec, Mapping) or not isinstance(spec.get("tls") or {}, Mapping):
         return ServiceFacts(world.regions)
@@ -246,15 +214,15 @@ async def _admission_facts(world: _World, question: Question, body: Mapping[str,
 
 
 async def _plan(
-    world: _World, question: Question, service: ChatService, *, exists: bool, warnings: Sequence[str]
+    world: World, question: Question, service: ChatService, *, exists: bool, warnings: Sequence[str]
 ) -> Plan:
     drawn = draft(service, world.regions, world.templates, world.now)
     key = Key(CHAT_SERVICES.kind, service.metadata.namespace, service.metadata.name)
-    owner = Owner(await _hub_id(world, question, key), key, service.metadata.uid)
-    source = await _certificate(world, drawn)
+    owner = Owner(await hub_id_of(world, key, question.hub_id), key, service.metadata.uid)
+    source = await certificate_of(world, drawn)
     regions = await asyncio.gather(
-        *(_region(world, drawn, owner, place, source) for place in drawn.placements),
-        *(_left(world, owner, name) for name in drawn.leaving),
+        *(plan_region(world, drawn, owner, place, source) for place in drawn.placements),
+        *(plan_leaving(world, owner, name) for name in drawn.leaving),
     )
     return Plan(
         service=f"{key.namespace}/{key.name}",
@@ -266,150 +234,6 @@ async def _plan(
         rehearsal=drawn.rehearsal,
         regions=tuple(regions),
     )
-
-
-async def _hub_id(world: _World, question: Question, key: Key) -> str:
-    """What marks the operator's objects: said by the person, read off one of them, or what it is unless set."""
-    if question.hub_id:
-        return question.hub_id
-    selector = f"{objects.MANAGED_BY_LABEL}={objects.MANAGED_BY},{objects.OWNER_NAME_LABEL}={key.name}"
-    try:
-        stored = await everything(world.hub.client, objects.CONTROLLER_REVISIONS, key.namespace, labels=selector)
-        for body in stored:
-            if hub := body["metadata"]["labels"].get(objects.HUB_LABEL):
-                return str(hub)
-    except Forbidden:
-        pass
-    try:
-        namespace = await world.hub.client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)
-    except Forbidden as error:
-        raise Failure(f"{error}; say --hub-id, the uid of the hub's namespace kube-system", ExitCode.DENIED) from None
-    return str(namespace["metadata"]["uid"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The certificate in the hub: None when there is none; ``unread`` when the person may not read it."""
-
-    certificate: Certificate | None = None
-    unread: bool = False
-
-
-async def _certificate(world: _World, drawn: Draft) -> _Source:
-    name = drawn.service.spec.tls.secret_name
-    if name is None:
-        return _Source()
-    try:
-        secret = await world.hub.client.find(objects.SECRETS, drawn.service.metadata.namespace, name)
-    except Forbidden:
-        return _Source(_ANY_CERTIFICATE, unread=True)
-    content = (secret or {}).get("data") or {}
-    if not content.get("tls.crt") or not content.get("tls.key"):
-        return _Source()
-    return _Source(Certificate({part: content[part] for part in ("tls.crt", "tls.key", "ca.crt") if content.get(part)}))
-
-
-async def _region(world: _World, drawn: Draft, owner: Owner, place: Placement, source: _Source) -> RegionPlan:
-    name = place.region
-    if place.verdict is Verdict.REFUSED:
-        return RegionPlan(name, note="nothing is written here; what is there from before is left as it is")
-    revision = await _revision(world, drawn, name)
-    if revision is None:
-        return RegionPlan(name, note=f"revision {drawn.revision_in(name)} is no longer stored; nothing is changed here")
-    region = world.regions[name]
-    in_hub = region.spec.cluster.in_cluster is not None
-    observed = Observed(certificate=source.certificate, floor=drawn.floor)
-    observed = replace(observed, present_replicas=drawn.present_replicas(name), served=_EVERY_TYPE)
-    if (finding := desired.missing(revision, observed)) is not None:
-        return RegionPlan(name, revision.hash, drawn.pods(name), note=f"nothing is made yet: {finding.message}")
-    why = _unreadable(world, place)
-    if not why:
-        try:
-            client = await _client(world, region)
-            served = [gvr for gvr in _EVERY_TYPE if await client.serves(gvr)]
-            observed = replace(observed, served=frozenset(served))
-            if (finding := desired.missing(revision, observed)) is not None:
-                return RegionPlan(name, revision.hash, drawn.pods(name), note=f"nothing is made yet: {finding.message}")
-            built = children(drawn, name, revision, observed, world.templates)
-            unread: frozenset[Gvr] = frozenset({objects.SECRETS}) if source.unread else frozenset()
-            here = Place(client, _owner_in(owner, in_hub=in_hub), name, in_hub)
-            changes = await compare(here, built, unread=unread)
-            return RegionPlan(name, revision.hash, drawn.pods(name), tuple(changes))
-        except RoadsteadError as error:
-            why = _cause(region, error)
-    return _uncompared(drawn, place, revision, observed, world.templates, why)
-
-
-def _unreadable(world: _World, place: Placement) -> str:
-    """Why a region is not even tried."""
-    if place.region in world.trials:
-        return "not compared: this Region is only in the file"
-    return f"not compared, and not changed until it answers: {place.message}" if place.verdict is Verdict.AWAY else ""
-
-
-def _cause(region: Region, error: RoadsteadError) -> str:
-    reference = region.spec.cluster.kubeconfig_secret_ref
-    if isinstance(error, Forbidden) and reference is not None and f'"{reference.name}"' in str(error):
-        place = f"Secret {reference.namespace}/{reference.name}"
-        return f"not compared: you may not read {place}, with which the operator reaches this region ({error})"
-    if isinstance(error, UntrustedKubeconfig):
-        return f"not compared: the region's kubeconfig is not accepted: {error}"
-    return f"not compared: {error}"
-
-
-def _owner_in(owner: Owner, *, in_hub: bool) -> Owner:
-    if not in_hub or not owner.uid:
-        return owner
-    reference = {"apiVersion": API_VERSION, "kind": owner.key.kind, "name": owner.key.name, "uid": owner.uid}
-    return Owner(owner.hub, owner.key, owner.uid, {**reference, "controller": True})
-
-
-async def _revision(world: _World, drawn: Draft, region: str) -> Revision | None:
-    hash_ = drawn.revision_in(region)
-    if hash_ == drawn.target.hash:
-        return drawn.target
-    metadata = drawn.service.metadata
-    body = await world.hub.client.find(objects.CONTROLLER_REVISIONS, metadata.namespace, f"{metadata.name}-{hash_}")
-    try:
-        return None if body is None else revisions.from_object(body)
-    except revisions.RevisionUnreadable:
-        return None
-
-
-async def _client(world: _World, region: Region) -> Any:
-    if region.spec.cluster.in_cluster is not None:
-        return world.hub.client
-    name = region.metadata.name
-    if name not in world.clients:
-        world.clients[name] = await member_of(world.hub.client, region)
-    return world.clients[name]
-
-
-async def _left(world: _World, owner: Owner, name: str) -> RegionPlan:
-    """A region that the topology no longer names: all that the service has there goes."""
-    region = world.regions.get(name)
-    if region is None:
-        return RegionPlan(name, note="the service leaves it, and there is no such Region: what is there stays")
-    in_hub = region.spec.cluster.in_cluster is not None
-    try:
-        here = Place(await _client(world, region), _owner_in(owner, in_hub=in_hub), name, in_hub)
-        changes = deletions(await existing(here))
-    except RoadsteadError as error:
-        return RegionPlan(name, note=f"the service leaves it; {_cause(region, error)}")
-    return RegionPlan(name, changes=tuple(changes), note="the service leaves it")
-
-
-def _uncompared(
-    drawn: Draft, place: Placement, revision: Revision, observed: Observed, templates: TemplateSet, why: str
-) -> RegionPlan:
-    """What there would be in the end, where nobody can look."""
-    built = children(drawn, place.region, revision, observed, templates)
-    notes = {
-        objects.SERVICE_MONITORS: "where the Prometheus operator is installed",
-        objects.CERTIFICATES: "where cert-manager is installed",
-    }
-    changes = tuple(Change(str(child), Action.UNKNOWN, message=notes.get(child.gvr, "")) for child in built)
-    return RegionPlan(place.region, revision.hash, drawn.pods(place.region), changes, why)
 
 
 def _label(body: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE: Final = frozenset("y Y yes Yes YES true True TRUE on On ON".split())  # noqa: SIM905
 _FALSE: Final = frozenset("n N no No NO false False FALSE off Off OFF".split())  # noqa: SIM905
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*|0[0-7]+|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+)")
+_PAIR: Final = re.compile(r"(\\+)u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -84,6 +85,8 @@ def read(source: str, content: bytes) -> list[Document]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableManifest("the file is not UTF-8 text", content[: error.start].count(b"\n") + 1) from None
+    if text.lstrip()[:1] == "{":
+        text = _PAIR.sub(_joined, text)
     try:
         documents = list(_Builder(source).documents(yaml.parse(text, Loader=_LOADER)))
     except yaml.MarkedYAMLError as error:
@@ -92,6 +95,14 @@ def read(source: str, content: bytes) -> list[Document]:
     except yaml.YAMLError as error:
         raise UnreadableManifest(f"not YAML: {str(error).splitlines()[0]}") from None
     return [item for document in documents for item in _items(document)]
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """JSON writes what lies beyond 16 bits as two escapes, YAML as one."""
+    if len(pair[1]) % 2 == 0:
+        return pair[0]  # the backslash before u is itself escaped
+    high, low = int(pair[2], 16), int(pair[3], 16)
+    return f"{pair[1]}U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
 
 
 def _items(document: Document) -> Iterator[Document]:

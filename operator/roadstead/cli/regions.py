@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ class _Found:
     cluster_id: str
 
 
-async def add(hub_access: Access, source: Member, wish: Wish, *, replace: bool, dry_run: bool, output: Format) -> None:
+async def add(hub_access: Access, source: Member, wish: Wish, *, renew: bool, dry_run: bool, output: Format) -> None:
     """Make a cluster a region, or give one that is one new credentials.
 
     Raises:
@@ -59,17 +59,17 @@ async def add(hub_access: Access, source: Member, wish: Wish, *, replace: bool, 
     _check(wish)
     content = to_yaml(joining.kubeconfig(wish.name, await _credentials(source)))
     found = await _proven(wish, content)
-    wanted = [joining.secret(wish, content), joining.region(wish)]
     if dry_run:
-        _print(wanted, output)
+        _print([joining.secret(wish, content), joining.region(wish)], output)
         return
     async with connected(hub_access) as hub:
-        await _compare_with_others(hub, wish, found, replace=replace)
-        await _write(hub.client, wanted, replace=replace)
+        wish = await _compare_with_others(hub, wish, found, renew=renew)
+        secret, region = joining.secret(wish, content), joining.region(wish)
+        await _write(hub.client, secret, region, renew=renew)
     if output is not Format.TABLE:
-        _print([wanted[1]], output)
+        _print([region], output)
         return
-    done = "has new credentials" if replace else "is added"
+    done = "has new credentials" if renew else "is added"
     line(f"Region {wish.name} {done}: {found.version}, cluster {found.cluster_id}")
     line("Next:")
     for step in joining.next_steps(wish, hub_flags=f" --context {hub_access.context}" if hub_access.context else ""):
@@ -192,18 +192,19 @@ async def _proven(wish: Wish, content: str) -> _Found:
     return _Found(version, str(namespace["metadata"]["uid"]))
 
 
-async def _compare_with_others(hub: Hub, wish: Wish, found: _Found, *, replace: bool) -> None:
+async def _compare_with_others(hub: Hub, wish: Wish, found: _Found, *, renew: bool) -> Wish:
+    """Whether the hub's other Regions allow it; what the Region has and the wish does not mention is kept."""
     try:
         bodies = await everything(hub.client, REGIONS)
     except NotFound as error:
         raise Failure(f"{error}; is Roadstead installed in the hub?", ExitCode.NOT_FOUND) from None
     known = {body["metadata"]["name"]: (body.get("status") or {}).get("clusterID", "") for body in bodies}
-    if wish.name in known and not replace:
+    if wish.name in known and not renew:
         message = f"Region {wish.name} exists; say --replace to give it new credentials, or choose another name"
         raise Failure(message, ExitCode.REFUSED)
-    if wish.name not in known and replace:
+    if wish.name not in known and renew:
         raise Failure(f"Region {wish.name} does not exist; leave --replace out to add it", ExitCode.NOT_FOUND)
-    if replace and known[wish.name] not in ("", found.cluster_id):
+    if renew and known[wish.name] not in ("", found.cluster_id):
         message = f"the kubeconfig leads to cluster {found.cluster_id}, but Region {wish.name} is {known[wish.name]}"
         raise Failure(f"{message}; delete the Region and add it anew if the cluster was replaced", ExitCode.REFUSED)
     twins = sorted(name for name, id_ in known.items() if id_ == found.cluster_id and name != wish.name)
@@ -216,25 +217,28 @@ async def _compare_with_others(hub: Hub, wish: Wish, found: _Found, *, replace: 
             note("roadstead: warning: this is the hub's own cluster; a Region with inCluster needs no credentials")
     except Forbidden:
         pass  # only a courtesy
+    stored = next((body for body in bodies if body["metadata"]["name"] == wish.name), {})
+    return replace(wish, zones=wish.zones or tuple((stored.get("spec") or {}).get("zones") or ()))
 
 
-async def _write(client: ClusterClient, wanted: list[dict[str, Any]], *, replace: bool) -> None:
-    """The Secret first: the operator looks for it as soon as there is a Region."""
-    secret, region = wanted
-    metadata = secret["metadata"]
+async def _write(client: ClusterClient, secret: dict[str, Any], region: dict[str, Any], *, renew: bool) -> None:
+    """The Secret first: the operator looks for it as soon as there is a Region. Before it, what admission says."""
+    space, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
     try:
-        await client.apply(
-            objects.SECRETS, metadata["namespace"], metadata["name"], secret, manager=FIELD_MANAGER, force=replace
-        )
+        await _apply_region(client, region, renew=renew, dry_run=True)
+        await client.apply(objects.SECRETS, space, name, secret, manager=FIELD_MANAGER, force=renew)
     except NotFound as error:
         message = f"{error}; install Roadstead in the hub first, or say its namespace with --namespace"
         raise Failure(message, ExitCode.NOT_FOUND) from None
     except Conflict as error:
-        message = (
-            f"{error}; Secret {metadata['namespace']}/{metadata['name']} is somebody else's: delete it, or --replace"
-        )
+        message = f"{error}; somebody else owns what is there: delete it, or say --replace to take it over"
         raise Failure(message, ExitCode.REFUSED) from None
-    await client.apply(REGIONS, "", region["metadata"]["name"], region, manager=FIELD_MANAGER, force=replace)
+    await _apply_region(client, region, renew=renew)
+
+
+async def _apply_region(client: ClusterClient, region: dict[str, Any], *, renew: bool, dry_run: bool = False) -> None:
+    name = region["metadata"]["name"]
+    await client.apply(REGIONS, "", name, region, manager=FIELD_MANAGER, force=renew, dry_run=dry_run)
 
 
 async def schedule(access: Access, name: str, scheduling: str, output: Format) -> None:

@@ -67,7 +67,7 @@ def edits(diff: str) -> list[str]:
 
 
 def versions(cluster: BareCluster) -> dict[str, str]:
-    """Every object of the service in a cluster, with what each write of a person or operator moves and no status does."""
+    """Every object of the service in a cluster, with what every write moves and no status does."""
     listed = kubectl_json(cluster, "-n", "chat", "get", "deploy,sa,cm,svc,netpol,pdb,secret", "--show-managed-fields")
     found = {}
     for body in listed["items"]:

@@ -45,8 +45,16 @@ def test_an_added_region_has_the_member_profiles_rights_and_none_of_the_administ
 
 def test_a_region_is_not_added_twice_but_gets_new_credentials(fleet: Fleet, operator: Operator) -> None:
     assert "exists; say --replace" in fleet.add_region("hkg", code=ExitCode.REFUSED).stderr
-    fleet.add_region("hkg", "--replace", "--zones=hkg-a,hkg-b")
+    before = kubectl_json(fleet.hub, "get", "region", "hkg")["spec"]
+    fleet.add_region("hkg", "--replace")
+    assert kubectl_json(fleet.hub, "get", "region", "hkg")["spec"] == before
     assert "does not exist" in fleet.add_region("other", "--replace", code=ExitCode.NOT_FOUND).stderr
+
+
+def test_what_admission_refuses_leaves_no_secret_behind(fleet: Fleet, operator: Operator) -> None:
+    elsewhere = fleet.add_region("other", "--namespace=default", code=ExitCode.REFUSED)
+    assert "not the operator's namespace" in elsewhere.stderr
+    assert "region-other" not in kubectl(fleet.hub, "-n", "default", "get", "secrets")
 
 
 def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(fleet: Fleet, operator: Operator) -> None:

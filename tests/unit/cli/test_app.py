@@ -188,6 +188,13 @@ def test_every_exit_code_is_documented() -> None:
         assert f"## roadstead {command}" in page and f"roadstead {command}" in how_to
 
 
+@pytest.mark.parametrize(("program", "name"), [("roadstead", "roadstead"), ("kubectl-roadstead", "kubectl roadstead")])
+def test_it_is_installed_under_both_names(program: str, name: str) -> None:
+    command = [str(Path(sys.executable).with_name(program)), "status", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith(f"Usage: {name} status")
+
+
 def test_output_into_a_closed_pipe_is_no_traceback() -> None:
     script = f"{sys.executable} -m roadstead.cli.app explain-plan --help | head -c 10"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60)
