@@ -31,7 +31,7 @@ class Contest:
     def repaired(self, child: str, managers: tuple[str, ...], now: float) -> Contest:
         """Another repair was made."""
         rounds = self.rounds + 1 if now - self.last < MEMORY + self.truce else 1
-        return Contest(rounds, now, child, managers)
+        return Contest(rounds, now, child, managers or self.managers)
 
     @property
     def truce(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -29,10 +29,11 @@ from roadstead.chat.removal import abandoned, leave, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.status import OutcomeKind, RegionOutcome
 from roadstead.kernel import objects, status
-from roadstead.kernel.apply import Applier, Outcome, applied_digest
+from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome, applied_digest
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, NotFound, RoadsteadError, Unreachable
-from roadstead.kernel.fleet import Site
+from roadstead.kernel.fieldset import other_managers
+from roadstead.kernel.fleet import Member, Site
 from roadstead.kernel.objects import CHAT_SERVICES, Gvr, Key
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record, WorkloadStatus
@@ -259,6 +260,8 @@ class ChatReconciler:
         for child, managers in outcome.drifted:
             known = self._contests.setdefault((work.owner.key, name), {})
             known[child] = known.get(child, Contest()).repaired(child, managers, now)
+        for spared in (child for child in children if str(child) in outcome.spared):
+            contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
         after = _View(look.site, look.facts, look.entry, tuple(remaining(look.site, work.owner.key)), look.served)
         if outcome.complete:
             self._conclude(work, after, digest, spared=outcome.spared)
@@ -496,6 +499,17 @@ def _reference(service: ChatService) -> dict[str, Any]:
         "uid": service.metadata.uid,
         "controller": True,
     }
+
+
+async def _with_rivals(contest: Contest, child: objects.Child, member: Member) -> Contest:
+    """Who fights is seen only while the other one wins: a repair takes the field, and the name with it."""
+    if contest.managers:
+        return contest
+    try:
+        found = await member.client.find(child.gvr, child.namespace, child.name, metadata_only=True)
+    except RoadsteadError:
+        return contest  # the next look tells
+    return replace(contest, managers=other_managers(found["metadata"], OUR_MANAGERS) if found is not None else ())
 
 
 async def _certificate(work: _Work, revision: Revision) -> Certificate | None:
