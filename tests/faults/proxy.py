@@ -375,7 +375,7 @@ class Proxy:
                     body = await answer.read()
             except (aiohttp.ClientError, OSError):
                 return None
-            request.committed = answer.status < 400
+            request.decided = answer.status
             return web.Response(status=answer.status, body=body, headers=_passed_on(answer.headers))
 
         return await asyncio.shield(asyncio.ensure_future(exchange()))

@@ -31,7 +31,7 @@ class Request:
         headers: By lower-case name, without credentials.
         body: Decoded JSON; None without a body, or when it is not JSON.
         status: Of the answer that the client got; 0 as long as it got none.
-        committed: Whether the API server got the request and answered it with less than 400.
+        decided: Status that the API server answered, whether or not the client got it; 0 when it never heard of it.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     status: int = 0
-    committed: bool = False
+    decided: int = 0
 
     group: str = ""
     resource: str = ""
@@ -60,6 +60,11 @@ class Request:
         if rest[0] == "namespaces" and len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
             self.namespace, rest = rest[1], rest[2:]
         self.resource, self.name, self.subresource, *_ = (*rest, "", "", "")
+
+    @property
+    def committed(self) -> bool:
+        """Whether the API server did what was asked."""
+        return 0 < self.decided < 400
 
     @property
     def verb(self) -> str:
