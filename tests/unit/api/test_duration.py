@@ -15,6 +15,8 @@ from roadstead.api.duration import format_duration, parse_duration
         pytest.param("30m1h", 5400, id="in any order"),
         pytest.param("1d", 86400, id="a day is 24 hours"),
         pytest.param("2w", 14 * 86400, id="a week is 7 days"),
+        pytest.param("9999999d", 9_999_999 * 86400, id="the longest"),
+        pytest.param("1s" * 16, 16, id="32 characters"),
         pytest.param("7y", 7 * 365 * 86400, id="a year is 365 days"),
     ],
 )

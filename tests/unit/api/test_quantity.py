@@ -20,6 +20,7 @@ from roadstead.api.quantity import IntOrPercent, Quantity, amount, percent_or_co
         pytest.param("1e3", Decimal(1000), id="an exponent"),
         pytest.param("12E-3", Decimal("0.012"), id="a negative exponent in capitals"),
         pytest.param("1Ei", Decimal(2**60), id="the largest unit"),
+        pytest.param("1" * 32, Decimal("1" * 32), id="32 characters"),
     ],
 )
 def test_amount(text: str, value: Decimal) -> None:
@@ -36,8 +37,9 @@ def test_a_quantity_stays_the_text_that_was_written() -> None:
     assert TypeAdapter(Quantity).validate_python("1000m") == "1000m"
 
 
-def test_a_whole_number_becomes_text() -> None:
-    assert TypeAdapter(Quantity).validate_python(2) == "2"
+@pytest.mark.parametrize("number", [0, 2, 10**15 - 1])
+def test_a_whole_number_becomes_text(number: int) -> None:
+    assert TypeAdapter(Quantity).validate_python(number) == str(number)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,7 @@ def test_a_whole_number_becomes_text() -> None:
     [
         pytest.param(0.5, id="a float, which the API server refuses too"),
         pytest.param(-1, id="below zero"),
+        pytest.param(10**15, id="a number of 16 digits, which needs a unit"),
         pytest.param(True, id="a boolean, which is an int in Python"),
         pytest.param("1\n", id="a newline at the end"),
         pytest.param(None, id="null"),
