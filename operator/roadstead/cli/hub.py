@@ -97,6 +97,9 @@ async def configuration_of(access: Access) -> Configuration:
         raise Failure(f"kubeconfig {access.path}: {_words(error)}; {cure}", ExitCode.USAGE) from None
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, binascii.Error) as error:
         raise Failure(f"kubeconfig {access.path} cannot be read: {_words(error)}", ExitCode.USAGE) from None
+    if configuration.proxy:
+        message = f"kubeconfig {access.path} has proxy-url, which is not supported; name an address reached directly"
+        raise Failure(message, ExitCode.USAGE)
     return configuration
 
 

@@ -23,6 +23,8 @@ from roadstead.kernel.watch import Watcher
 
 REDRAW_INTERVAL = 0.25
 """Seconds between two drawings at least; changes come in bursts."""
+LOCAL_LOOK = 1.0
+"""Seconds between two looks at how the watch is; no request is made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class _View:
         self.fields = f"metadata.name={question.name}" if question.name else ""
         self.bodies: dict[str, Mapping[str, Any]] = {}
         self.changed = asyncio.Event()
+        self.trouble = ""
 
     def take(self, bodies: list[dict[str, Any]]) -> None:
         self.bodies = {body["metadata"]["uid"]: body for body in bodies}
@@ -138,8 +141,7 @@ async def _follow(hub: Hub, view: _View) -> None:
         with _screen(view) as draw:
             async with asyncio.timeout(question.seconds):
                 while True:
-                    await view.changed.wait()
-                    view.changed.clear()
+                    await _news(view, watcher)
                     draw()
                     if question.until_ready and _is_over(view):
                         return
@@ -152,8 +154,18 @@ async def _follow(hub: Hub, view: _View) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        if watcher.error:
-            note(f"roadstead: the watch was interrupted: {watcher.error}")
+
+
+async def _news(view: _View, watcher: Watcher) -> None:
+    """Wait until something is different, the connection included."""
+    while not view.changed.is_set() and watcher.error == view.trouble:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOCAL_LOOK):
+                await view.changed.wait()
+    view.changed.clear()
+    if watcher.error and watcher.error != view.trouble:
+        note(f"roadstead: the watch is interrupted and tried again: {watcher.error}")
+    view.trouble = watcher.error
 
 
 def _is_over(view: _View) -> bool:

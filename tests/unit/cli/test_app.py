@@ -117,6 +117,17 @@ def test_a_cluster_that_does_not_answer_has_its_own_exit_code(tmp_path: Path) ->
     assert result.exit_code == ExitCode.UNREACHABLE and __version__ in result.stdout
 
 
+def test_a_proxy_is_said_to_be_unsupported(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(
+        "current-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
+        "clusters: [{name: x, cluster: {server: 'https://127.0.0.1:1', proxy-url: 'http://127.0.0.1:2'}}]\n"
+        "users: [{name: x, user: {token: t}}]\n"
+    )
+    result = run("status", KUBECONFIG=str(file))
+    assert result.exit_code == ExitCode.USAGE and "proxy-url" in result.stderr
+
+
 def test_a_member_without_verification_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text(
