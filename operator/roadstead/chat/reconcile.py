@@ -127,9 +127,10 @@ class ChatReconciler:
             await _set_finalizer(key, body, ctx, present=True)
         work = self._look(key, service, body, ctx)
         decision = self._decide(work, derived.remembered(service.status))
+        stored = await self._store_revision(key, work)
         if decision.persist_first:
             await self._persist(work, decision)
-        if await self._store_revision(key, work):
+        if stored:
             await asyncio.gather(*(self._converge(work, name, decision.state) for name in work.looks))
         await self._leave_others(key, work)
         await self._write(work, decision)
@@ -216,8 +217,13 @@ class ChatReconciler:
         work.service = work.service.model_copy(update={"status": status_of(ChatServiceStatus, work.body)})
 
     async def _store_revision(self, key: Key, work: _Work) -> bool:
-        """The target must be stored before a region gets it: it is what a rollback would need."""
-        if self._history.is_stored(key, work.target, work.ctx):
+        """The target must be stored before a region gets it: it is what a rollback would need.
+
+        One that is stored from before and becomes the target again becomes the newest; the status tells that it did, so
+        this comes before the status is written.
+        """
+        known = work.service.status.rollout.revision == work.target.hash
+        if known and self._history.is_stored(key, work.target, work.ctx):
             return True
         owner = Owner(work.ctx.hub_id, key, work.service.metadata.uid, _reference(work.service))
         outcome = await self._history.store(key, owner, work.target, work.ctx)

@@ -143,7 +143,9 @@ def _detail(outcome: RegionOutcome | None) -> str:
         return outcome.message
     if (workload := outcome.workload) is None:
         return ""
-    return workload.failure or f"{min(workload.ready, workload.updated)} of {workload.wanted} pods are ready"
+    # Which of the ready pods are new ones is not told; the old ones are ready as a rule, so they are not counted.
+    ready = max(0, min(workload.updated, workload.ready - (workload.replicas - workload.updated)))
+    return workload.failure or f"{ready} of {workload.wanted} pods are ready"
 
 
 @dataclass(frozen=True, slots=True)
