@@ -10,8 +10,10 @@ import base64
 import contextlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from clusters import StartCluster, eventually
@@ -180,10 +182,19 @@ class World:
         return self.operator
 
     def start(self, *flags: str, server: str | None = None) -> Operator:
-        """Start the operator and wait until it leads."""
-        self.operator = Operator(self.hub, *flags, server=server)
+        """Start the operator and wait until it leads.
+
+        It goes by the same name each time, so that it does not wait for the lease of one that a test has killed.
+        """
+        self.operator = Operator(self.hub, "--identity=the-only-one", *flags, server=server)
         self.operator.wait_leading()
         return self.operator
+
+    def restart(self, *flags: str) -> Operator:
+        """End the operator as kill -9 does, and start another."""
+        self.running.kill()
+        self.stop()
+        return self.start(*flags)
 
     def stop(self) -> None:
         """Stop the operator, whatever state it is in."""
@@ -286,6 +297,84 @@ class World:
         for place, objects in {"hub": self.at_hub, **self.at}.items():
             found |= {f"{place}/{key}": body for key, body in objects.children(name, namespace).items()}
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a region's Deployment. ``at`` is monotonic; ``settled``: all its pods are new and ready."""
+
+    at: float
+    image: str
+    settled: bool
+    ready: int
+
+
+class Recorder:
+    """Looks at a service's Deployments in all regions, again and again, while a test goes on.
+
+    Args:
+        places: where each region's Deployment is.
+        service: its name.
+    """
+
+    def __init__(self, places: Mapping[str, Objects], service: str) -> None:
+        self._places = places
+        self._service = service
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.samples: dict[str, list[Sample]] = {region: [] for region in places}
+
+    def __enter__(self) -> Recorder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            for region, objects in self._places.items():
+                with contextlib.suppress(OSError, ApiError):
+                    found = objects.get("deployments", f"{self._service}-{region}")
+                    self.samples[region].append(_sample(found))
+            self._end.wait(0.02)
+
+    def images(self, region: str) -> list[str]:
+        """Tags of the images that were seen there, in order, each once in a row."""
+        return [image.rpartition(":")[2] for image, _ in itertools.groupby(s.image for s in self.samples[region])]
+
+    def moved(self, region: str, tag: str) -> float:
+        """When the region was first seen with this version."""
+        return next(sample.at for sample in self.samples[region] if sample.image.endswith(f":{tag}"))
+
+    def settled(self, region: str, tag: str) -> float:
+        """When the region was first seen to run nothing but this version."""
+        return next(s.at for s in self.samples[region] if s.settled and s.image.endswith(f":{tag}"))
+
+    def most_unsettled(self) -> int:
+        """How many regions were at most in between two versions at the same time."""
+        changes = sorted((s.at, region, s.settled) for region, samples in self.samples.items() for s in samples)
+        unsettled: set[str] = set()
+        most = 0
+        for _, region, settled in changes:
+            unsettled = unsettled - {region} if settled else unsettled | {region}
+            most = max(most, len(unsettled))
+        return most
+
+    def fewest_ready(self, region: str) -> int:
+        """The smallest number of ready pods that was seen."""
+        return min(sample.ready for sample in self.samples[region])
+
+
+def _sample(deployment: Body) -> Sample:
+    status = deployment.get("status") or {}
+    wanted = deployment["spec"]["replicas"]
+    counts = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
+    current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return Sample(
+        time.monotonic(), image_of(deployment), current and counts == {wanted}, int(status.get("readyReplicas", 0))
+    )
 
 
 @contextlib.contextmanager
