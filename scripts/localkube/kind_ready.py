@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localkube.kind import KindCluster
+    from localkube.kind_cluster import KindCluster
 
 READY_SECONDS = 300.0
 """Generous: it is the limit of a machine that has other work to do. An idle one needs 20 s."""

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from localkube import binaries, cache, debian, imagearchive, nodeimage_parts, nodeimage_root, progress
@@ -112,8 +113,10 @@ def _build(docker: Docker, reference: str) -> None:
     with cache.lock(lock, waiting_for="the node image"):
         if docker.has_image(reference):
             return
-        binaries.ensure(nodeimage_parts.BINARIES)
-        debian.root()
+        with ThreadPoolExecutor(1) as beside:  # debootstrap mostly waits: for the mirror, then for the disk
+            base = beside.submit(debian.root)
+            binaries.ensure(nodeimage_parts.BINARIES)
+            base.result()
         with tempfile.TemporaryDirectory(prefix=".node-", dir=lock.parent) as scratch:
             root = Path(scratch) / "root"
             nodeimage_root.assemble(root)
