@@ -129,7 +129,7 @@ class Process:
         await health.start(self._options.metrics_address, self._options.metrics_port)
         log.info("serving health and metrics on port %d", health.port)
         self._spawn(health.measure_lag())
-        self._watch_secrets(ctx, regions)
+        self._watch_secrets(ctx)
         if self._options.webhook_port:
             self._spawn(self._follower(plain, tls).run())
         kopf_stop = asyncio.Event()
@@ -246,7 +246,7 @@ class Process:
         self, configuration: Configuration, client: ClusterClient, server: WebhookServer, stop: asyncio.Event
     ) -> None:
         registry = kopf.OperatorRegistry()
-        settings = informer.settings()
+        settings = informer.settings(streaming=informer.streams_lists(await self._version(client)))
         informer.register_login(registry, configuration)
         informer.register(registry, KINDS, self._resources, self._queue.add)
         if self._options.webhook_port:
@@ -279,9 +279,8 @@ class Process:
                     return
                 await self._clock.sleep(0.05)
 
-    def _watch_secrets(self, ctx: Context, regions: RegionReconciler) -> None:
+    def _watch_secrets(self, ctx: Context) -> None:
         """Follow, by metadata only, the Secrets that specs refer to."""
-        del regions
 
         class Kubeconfigs:
             """Any change of a Secret in our namespace may be a region's new kubeconfig."""
@@ -346,6 +345,14 @@ class Process:
         if isinstance(error, Fatal | BaseExceptionGroup):
             os._exit(1)  # without the lease not one more write may leave
         self._stopping.set()
+
+    async def _version(self, client: ClusterClient) -> str:
+        while True:
+            try:
+                return await client.version()
+            except RoadsteadError as error:
+                log.warning("cannot read the hub's version: %s", error)
+                await self._clock.sleep(2.0)
 
     async def _cluster_id(self, client: ClusterClient) -> str:
         while True:

@@ -20,7 +20,10 @@ Everything started is stopped at the end, also on Ctrl-C; --keep leaves it runni
 def main() -> int:
     """Run the demo with the weight that this machine allows."""
     parser = argparse.ArgumentParser(
-        prog="scripts/demo", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/demo",
+        description="The whole of Roadstead on this machine, in real clusters.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
     parser.add_argument("--weight", choices=("auto", "kind", "bare"), default="auto", help="kind: real nodes and pods")
@@ -52,6 +55,9 @@ def play(*, keep: bool, messages: int) -> int:
             hub = clusters.pop("hub")
             scene = stage.Stage(hub, clusters, built, keys)
             show(scene, messages)
+            if not keep:
+                heading("The service is deleted")
+                acts.remove(scene)
             done = True
         finally:
             if keep and done:
@@ -79,8 +85,6 @@ def show(scene: stage.Stage, messages: int) -> None:
     acts.roll_out(scene)
     heading("A version that cannot start")
     acts.roll_back(scene)
-    heading("The service is deleted")
-    acts.remove(scene)
 
 
 def _kept(scene: stage.Stage) -> None:

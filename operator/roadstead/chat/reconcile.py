@@ -34,6 +34,7 @@ from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, NotFound, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member, Site
+from roadstead.kernel.logs import bound
 from roadstead.kernel.objects import CHAT_SERVICES, Gvr, Key
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record, WorkloadStatus
@@ -67,6 +68,10 @@ class _View:
     @property
     def workload(self) -> WorkloadStatus | None:
         return next((record.workload for record in self.records if record.workload is not None), None)
+
+    @property
+    def address(self) -> str:
+        return next((record.address for record in self.records if record.address), "")
 
     @property
     def present_replicas(self) -> int | None:
@@ -146,7 +151,7 @@ class ChatReconciler:
     def _look(self, key: Key, service: ChatService, body: Mapping[str, Any], ctx: Context) -> _Work:
         facts = {site.name: _facts(site) for site in ctx.fleet.sites()}
         entries = {entry.name: entry for entry in service.status.regions}
-        present = {name for name, entry in entries.items() if entry.applied}
+        present = set(derived.present(service.status))
         present |= {name for name in facts if (site := ctx.fleet.site(name)) and remaining(site, key)}
         looks = {}
         placements = placement.place(service.spec, facts, present)
@@ -239,6 +244,10 @@ class ChatReconciler:
 
     async def _converge(self, work: _Work, name: str, state: rollout.State) -> None:
         """Make one region what it should be; whatever goes wrong is this region's outcome only."""
+        with bound(region=name):
+            await self._converge_region(work, name, state)
+
+    async def _converge_region(self, work: _Work, name: str, state: rollout.State) -> None:
         look, region = work.looks[name], state.regions[name]
         digest = self._input(work, look, region)
         if self._is_converged(work, look, region):
@@ -323,11 +332,13 @@ class ChatReconciler:
         if spared:  # what is recorded must not be what somebody else made of it, or it would count as right for ever
             applied = look.entry.applied if look.entry is not None else ""
             work.drifting.add(name)
-        work.outcomes[name] = RegionOutcome(name, kind, message, workload=look.workload, applied=applied, input=digest)
+        work.outcomes[name] = RegionOutcome(
+            name, kind, message, workload=look.workload, address=look.address, applied=applied, input=digest
+        )
 
     def _fail(self, work: _Work, name: str, look: _View, error: RoadsteadError) -> None:
         kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
-        work.outcomes[name] = RegionOutcome(name, kind, str(error), workload=look.workload)
+        work.outcomes[name] = RegionOutcome(name, kind, str(error), workload=look.workload, address=look.address)
         work.unfinished.append(f"region {name}: {error}")
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
@@ -345,7 +356,7 @@ class ChatReconciler:
                 message = f"namespace {namespace} does not exist in region {name}; create it there"
         else:
             kind, message = OutcomeKind.WAITING, f"waiting for the deletion of {', '.join(outcome.waiting)}"
-        work.outcomes[name] = RegionOutcome(name, kind, message, workload=look.workload)
+        work.outcomes[name] = RegionOutcome(name, kind, message, workload=look.workload, address=look.address)
         work.look_again.append(NAMESPACE_RETRY)
 
     async def _leave_others(self, key: Key, work: _Work) -> None:

@@ -67,11 +67,6 @@ class Revision:
     workload: Template = field(hash=False, compare=False)
     hash: str
 
-    @property
-    def templates_digest(self) -> str:
-        """SHA-256 of the two templates; a change of it alone is a new revision too."""
-        return digest_of(self.pod, self.workload)
-
 
 def revision_of(spec: ChatServiceSpec, templates: TemplateSet) -> Revision:
     """The revision that a spec stands for, without a number."""

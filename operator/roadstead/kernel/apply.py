@@ -18,7 +18,7 @@ from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
-from roadstead.kernel.objects import CHILD_TYPES, Child, Key
+from roadstead.kernel.objects import Child
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
 from roadstead.kernel.store import NOTHING, ChildStore, Record, to_record
 
@@ -310,8 +310,3 @@ async def _gather(coroutines: Iterable[Any]) -> None:
     for ended in await asyncio.gather(*coroutines, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
-
-
-def everything_of(store: ChildStore, key: Key) -> list[Record]:
-    """Every child of an owner in a cluster, of every type that any version of this operator made."""
-    return [record for record in store.children(key) if record.gvr in CHILD_TYPES]

@@ -28,6 +28,9 @@ from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.objects import Gvr
 
 MAX_CONNECTIONS = 512
+CONCURRENT_REQUESTS = 32
+"""Requests under way to one cluster, watches not counted. More make an API server no faster (bench/), and each open
+connection costs memory; what waits here waits before its time-out begins to count."""
 REQUEST_TIMEOUT = 10.0
 """Seconds in all for one request that is not a watch."""
 CONNECT_TIMEOUT = 3.0
@@ -107,6 +110,7 @@ class ClusterClient:
         self._configuration = configuration
         self._observe = observe
         self._served: dict[str, frozenset[str]] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
         configuration.client_session_kwargs = {"trust_env": False, "auto_decompress": True}
         configuration.trace_configs = [] if guard is None else [_guarding(guard)]
@@ -336,7 +340,22 @@ class ClusterClient:
         if body is not None:
             data = orjson.dumps(body)
             headers["Content-Type"] = content_type
-        gate = self.gate if guarded else None
+        if not guarded:
+            return await self._send(method, url, data, headers, timeout, None)
+        if self.gate is not None:
+            self.gate.check()  # do not queue up behind a server that says nothing
+        async with self._slots:
+            return await self._send(method, url, data, headers, timeout, self.gate)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109
+        gate: Gate | None,
+    ) -> dict[str, Any]:
         token = gate.enter() if gate is not None else 0
         started = asyncio.get_running_loop().time()
         status = 0

@@ -46,7 +46,6 @@ class EventRecorder:
         note: str,
         action: str,
         warning: bool = False,
-        related: Mapping[str, Any] | None = None,
     ) -> bool:
         """Tell about a transition of ``regarding`` (a body with metadata); returns whether it was sent.
 
@@ -57,7 +56,6 @@ class EventRecorder:
             note: a sentence, for people.
             action: what was done, one CamelCase word.
             warning: type Warning instead of Normal.
-            related: an object reference of another object that has a part in it.
         """
         metadata = regarding["metadata"]
         key = Key(kind, metadata.get("namespace", ""), metadata["name"])
@@ -86,8 +84,6 @@ class EventRecorder:
             "note": _shortened(note),
             "type": "Warning" if warning else "Normal",
         }
-        if related is not None:
-            body["related"] = dict(related)
         try:
             await self._client.create(objects.EVENTS, namespace, body, manager=objects.FIELD_MANAGER)
         except Fatal:

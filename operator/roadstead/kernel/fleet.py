@@ -15,7 +15,7 @@ from typing import Any
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.clock import Clock
-from roadstead.kernel.objects import CHILD_TYPES, HUB_ONLY_TYPES, OPTIONAL_TYPES, WORKLOAD_TYPES, Gvr, Key
+from roadstead.kernel.objects import CHILD_TYPES, FULL_TYPES, HUB_ONLY_TYPES, OPTIONAL_TYPES, Gvr, Key
 from roadstead.kernel.store import ChildStore
 from roadstead.kernel.watch import Watcher
 
@@ -49,7 +49,7 @@ class Member:
                 self,
                 clock,
                 labels=selector,
-                metadata_only=gvr not in WORKLOAD_TYPES,
+                metadata_only=gvr not in FULL_TYPES,
                 optional=gvr in OPTIONAL_TYPES,
             )
             for gvr in CHILD_TYPES

@@ -42,11 +42,11 @@ class Gate:
         """Whether requests are refused because of failures in a row."""
         return self._failures >= FAILURES_TO_OPEN
 
-    def enter(self) -> int:
-        """Ask to send a request; the token goes to `answered`, `failed` or `left`.
+    def check(self) -> None:
+        """Refuse at once what `enter` would refuse; for those who still have to wait for their turn.
 
         Raises:
-            Unreachable: the cluster does not answer at present; ``retry_after`` says when to ask again.
+            Unreachable: as in `enter`.
         """
         now = self._monotonic()
         if self.is_open:
@@ -56,8 +56,16 @@ class Gate:
         elif (silence := self._silence(now)) > STALL_AFTER:
             message = f"{self._name} has not answered for {silence:.0f} s"
             raise Unreachable(message, retry_after=STALL_AFTER)
+
+    def enter(self) -> int:
+        """Ask to send a request; the token goes to `answered`, `failed` or `left`.
+
+        Raises:
+            Unreachable: the cluster does not answer at present; ``retry_after`` says when to ask again.
+        """
+        self.check()
         self._tokens += 1
-        self._under_way[self._tokens] = now
+        self._under_way[self._tokens] = self._monotonic()
         if self.is_open:
             self._trial = self._tokens
         return self._tokens

@@ -7,6 +7,7 @@ The settings are measured (10-engine): with streaming lists and storages that do
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,10 +51,27 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def settings() -> kopf.OperatorSettings:
-    """Settings for a kopf that only informs and serves webhooks."""
+def streams_lists(version: str) -> bool:
+    """Whether an API server lets a watch begin with the list (feature gate WatchList, on in 1.32 and from 1.34).
+
+    Args:
+        version: as ``/version`` says it, such as ``v1.36.3``; one that cannot be read counts as an old one.
+    """
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    if match is None:
+        return False
+    major, minor = int(match[1]), int(match[2])
+    return (major, minor) == (1, 32) or (major, minor) >= (1, 34)
+
+
+def settings(*, streaming: bool) -> kopf.OperatorSettings:
+    """Settings for a kopf that only informs and serves webhooks.
+
+    Args:
+        streaming: begin watches with the list, which costs far less memory; see `streams_lists`.
+    """
     chosen = kopf.OperatorSettings()
-    chosen.watching.initial_streaming = True
+    chosen.watching.initial_streaming = streaming
     chosen.watching.server_timeout = 270
     chosen.watching.client_timeout = 300
     chosen.watching.connect_timeout = 5

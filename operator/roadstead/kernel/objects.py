@@ -110,7 +110,7 @@ LEASES = Gvr("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = Gvr("events.k8s.io", "v1", "events", "Event")
 
 WORKLOAD_TYPES = (DEPLOYMENTS, STATEFUL_SETS)
-"""Types watched in full, because their status says whether a region is ready."""
+"""Types whose status says whether a region is ready."""
 
 CHILD_TYPES: tuple[Gvr, ...] = (
     SERVICE_ACCOUNTS,
@@ -133,6 +133,9 @@ Only ever append: the position in this tuple is stored in the packed cache and i
 
 HUB_ONLY_TYPES = frozenset({CONTROLLER_REVISIONS})
 """Types of which there are children beside their owner only, never in a member."""
+
+FULL_TYPES = frozenset({*WORKLOAD_TYPES, SERVICES})
+"""Types watched in full, because something in them beside the metadata is needed; all others by metadata only."""
 
 OPTIONAL_TYPES = frozenset({SERVICE_MONITORS, CERTIFICATES})
 """Types that a cluster may not serve; their absence is normal."""

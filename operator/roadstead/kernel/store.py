@@ -63,6 +63,7 @@ class Record:
     expected: bytes
     terminating: bool = False
     workload: WorkloadStatus | None = None
+    address: str = ""
 
 
 def digest_of_owned(metadata: Mapping[str, Any]) -> bytes:
@@ -110,6 +111,14 @@ def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:
     )
 
 
+def address_of(body: Mapping[str, Any]) -> str:
+    """Where a load balancer makes a Service reachable from outside; empty while, or where, there is none."""
+    for ingress in ((body.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+        if found := ingress.get("hostname") or ingress.get("ip"):
+            return str(found)[:253]
+    return ""
+
+
 def to_record(gvr: Gvr, body: Mapping[str, Any]) -> Record:
     """A record of an object (full or metadata only) as the API server returned it."""
     metadata = body["metadata"]
@@ -129,6 +138,7 @@ def to_record(gvr: Gvr, body: Mapping[str, Any]) -> Record:
         expected=NOTHING,
         terminating="deletionTimestamp" in metadata,
         workload=project_workload(body) if gvr in objects.WORKLOAD_TYPES and "spec" in body else None,
+        address=address_of(body) if gvr == objects.SERVICES else "",
     )
 
 
@@ -329,7 +339,7 @@ def _pack(records: Iterable[Record]) -> bytes:
     parts = []
     for record in records:
         name, region = record.name.encode(), record.region.encode()
-        workload = b"" if record.workload is None else _pack_workload(record.workload)
+        workload = record.address.encode() if record.workload is None else _pack_workload(record.workload)
         parts.append(
             _HEAD.pack(
                 _INDEX[record.gvr],
@@ -357,7 +367,9 @@ def _unpack(blob: bytes) -> Iterator[Record]:
         at += names
         region = blob[at : at + regions].decode()
         at += regions
-        workload = _unpack_workload(blob[at : at + workloads]) if workloads else None
+        is_workload = workloads and CHILD_TYPES[index] in objects.WORKLOAD_TYPES
+        workload = _unpack_workload(blob[at : at + workloads]) if is_workload else None
+        address = "" if is_workload else blob[at : at + workloads].decode()
         at += workloads
         yield Record(
             gvr=CHILD_TYPES[index],
@@ -370,6 +382,7 @@ def _unpack(blob: bytes) -> Iterator[Record]:
             expected=expected,
             terminating=bool(flags & _TERMINATING),
             workload=workload,
+            address=address,
         )
 
 

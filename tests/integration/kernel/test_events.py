@@ -36,16 +36,15 @@ async def test_an_event_is_posted_once_with_everything(
     client: ClusterClient, space: str, regarding: dict[str, Any]
 ) -> None:
     recorder = EventRecorder(client, SystemClock(), "host_1234")
-    related = {"apiVersion": "v1", "kind": "Namespace", "name": space}
     told: dict[str, Any] = {"reason": "RegionLost", "note": "hkg does not answer", "action": "Observe", "warning": True}
-    assert await recorder.emit(regarding, "ConfigMap", **told, related=related)
-    assert not await recorder.emit(regarding, "ConfigMap", **told, related=related)
+    assert await recorder.emit(regarding, "ConfigMap", **told)
+    assert not await recorder.emit(regarding, "ConfigMap", **told)
     assert await recorder.emit(regarding, "ConfigMap", reason="RegionBack", note="hkg answers", action="Observe")
     first, second = sorted(
         await events(client, space, regarding["metadata"]["uid"]), key=lambda event: event["reason"], reverse=True
     )
     assert (first["type"], first["reason"], first["note"]) == ("Warning", "RegionLost", "hkg does not answer")
-    assert first["related"]["name"] == space and first["reportingInstance"] == "host_1234"
+    assert first["reportingInstance"] == "host_1234"
     assert second["type"] == "Normal"
 
 

@@ -1,0 +1,266 @@
+"""The operator under many services: ``python -m bench.engine --services 1000``; prints one JSON object, see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "operator")]
+
+from localkube import bare, crds  # noqa: E402
+from localoperator import NAMESPACE as SYSTEM  # noqa: E402
+from localoperator import Operator, connect, cpu_seconds, grant, kubectl  # noqa: E402
+from roadstead.kernel import objects  # noqa: E402
+from roadstead.kernel.client import ClusterClient, hub_configuration  # noqa: E402
+from roadstead.kernel.objects import CHAT_SERVICES, CHILD_TYPES, HUB_ONLY_TYPES, OPTIONAL_TYPES, Gvr  # noqa: E402
+from worlds import Objects, chat, make_certificate  # noqa: E402
+
+NAMESPACE = "chat"
+REGIONS = ("hkg", "sgp")
+CONCURRENCIES = (8, 16, 32, 64)
+UNLOADED = 30
+CREATORS = 16
+TYPES = [gvr for gvr in CHILD_TYPES if gvr not in HUB_ONLY_TYPES and gvr not in OPTIONAL_TYPES]
+
+
+def clusters() -> Iterator[bare.BareCluster]:
+    """A hub and two members, API servers only."""
+    for name in ("hub", *REGIONS):
+        cluster = bare.start(name, controllers=False, scheduler=False, kwok=False)
+        kubectl(cluster, "create", "namespace", NAMESPACE)
+        yield cluster
+
+
+async def client_of(cluster: bare.BareCluster) -> ClusterClient:
+    """The operator's own client, with the administrator's rights."""
+    return ClusterClient(cluster.name, await hub_configuration(str(cluster.kubeconfig)))
+
+
+async def create(hub: ClusterClient, names: list[str]) -> None:
+    """Create services from several creators at once."""
+    pending = iter(names)
+
+    async def creator() -> None:
+        for name in pending:
+            await hub.create(CHAT_SERVICES, NAMESPACE, chat(name, REGIONS), manager="bench")
+
+    await asyncio.gather(*(creator() for _ in range(CREATORS)))
+
+
+async def count(client: ClusterClient, gvr: Gvr, labels: str = "app.kubernetes.io/managed-by=roadstead") -> int:
+    """How many children of a type there are."""
+    total = 0
+    async for items, _ in client.pages(gvr, NAMESPACE, labels=labels, metadata_only=True):
+        total += len(items)
+    return total
+
+
+async def latencies(hub: ClusterClient, members: list[ClusterClient]) -> list[float]:
+    """Seconds from a created service to its last child, one service at a time."""
+    found = []
+    for number in range(UNLOADED):
+        name = f"one-{number}"
+        labels = f"app.kubernetes.io/instance={name}"
+        await hub.create(CHAT_SERVICES, NAMESPACE, chat(name, REGIONS), manager="bench")
+        started = time.perf_counter()
+        waiting = [(member, gvr) for member in members for gvr in (objects.DEPLOYMENTS, objects.NETWORK_POLICIES)]
+        while waiting:
+            wanted = {objects.DEPLOYMENTS: 1, objects.NETWORK_POLICIES: 2}
+            waiting = [(m, g) for m, g in waiting if await count(m, g, labels) < wanted[g]]
+        found.append(time.perf_counter() - started)
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def settle(operator: Operator, expected: int) -> float:
+    """Wait until so many children are written and nothing more happens; returns when the last write was seen."""
+    last, seen = -1.0, time.perf_counter()
+    while True:
+        writes = operator.metric("roadstead_child_writes_total")
+        idle = operator.metric("workqueue_depth") == 0
+        if writes != last:
+            last, seen = writes, time.perf_counter()
+        elif idle and writes >= expected and time.perf_counter() - seen > 3:
+            return seen
+        await asyncio.sleep(0.1)
+
+
+async def bodies_of(client: ClusterClient) -> list[tuple[Gvr, dict[str, Any]]]:
+    """The children in one region, as bodies that can be applied elsewhere."""
+    found = []
+    for gvr in TYPES:
+        async for items, _ in client.pages(gvr, NAMESPACE, labels="roadstead.dev/region"):
+            for item in items:
+                metadata = item["metadata"]
+                body = {
+                    "apiVersion": gvr.api_version,
+                    "kind": gvr.kind,
+                    "metadata": {"name": metadata["name"], "labels": metadata["labels"]},
+                    **{k: v for k, v in item.items() if k not in ("apiVersion", "kind", "metadata", "status")},
+                }
+                (body.get("spec") or {}).pop("clusterIP", None)
+                (body.get("spec") or {}).pop("clusterIPs", None)
+                found.append((gvr, body))
+    return found
+
+
+async def raw(members: list[ClusterClient], bodies: list[tuple[Gvr, dict[str, Any]]], concurrency: int) -> float:
+    """Objects a second when the same bodies are only sent, to both members at once, at one concurrency in all."""
+    namespace = f"raw-{concurrency}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    for member in members:
+        await member.create(objects.NAMESPACES, "", body, manager="bench")
+    work = iter([(member, gvr, child) for gvr, child in bodies for member in members])
+    started = time.perf_counter()
+
+    async def sender() -> None:
+        for member, gvr, child in work:
+            await member.apply(gvr, namespace, child["metadata"]["name"], child, manager="bench")
+
+    await asyncio.gather(*(sender() for _ in range(concurrency)))
+    return len(bodies) * len(members) / (time.perf_counter() - started)
+
+
+KOPF_ALONE = """
+import asyncio, sys, time, kopf
+sys.path.insert(0, sys.argv[3])
+from roadstead.kernel import informer
+from roadstead.kernel.client import hub_configuration
+async def main():
+    wanted, seen, started = int(sys.argv[2]), 0, time.perf_counter()
+    done = asyncio.Event()
+    registry = kopf.OperatorRegistry()
+    informer.register_login(registry, await hub_configuration(sys.argv[1]))
+    async def event(**_):
+        nonlocal seen
+        seen += 1
+        if seen == wanted: done.set()
+    kopf.on.event("roadstead.dev", "v1alpha1", "chatservices", registry=registry)(event)
+    settings = informer.settings(streaming=True)
+    task = asyncio.create_task(kopf.operator(registry=registry, settings=settings, clusterwide=True, standalone=True))
+    await done.wait()
+    print(time.perf_counter() - started, flush=True)
+    import os; os._exit(0)
+asyncio.run(main())
+"""
+
+
+def kopf_alone(hub: bare.BareCluster, services: int) -> float:
+    """Seconds in which kopf, with our settings and a handler that only counts, delivers every service."""
+    done = subprocess.run(
+        [sys.executable, "-c", KOPF_ALONE, str(hub.kubeconfig), str(services), str(ROOT / "operator")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def resident(pid: int) -> float:
+    """Resident memory in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+async def measure(services: int, idle_seconds: float) -> dict[str, Any]:
+    """Everything, on clusters of this run."""
+    hub, *members = running = list(clusters())
+    try:
+        crds.apply(hub.api, sorted((ROOT / "crds").glob("*.yaml")))
+        grant(hub)
+        make_certificate(Objects(hub), "chat-tls")
+        for name, member in zip(REGIONS, members, strict=True):
+            connect(hub, member, name)
+        return await _measured(hub, members, services, idle_seconds)
+    finally:
+        for cluster in running:
+            cluster.stop()
+
+
+async def _measured(
+    hub: bare.BareCluster, members: list[bare.BareCluster], services: int, idle_seconds: float
+) -> dict[str, Any]:
+    hub_client = await client_of(hub)
+    clients = [await client_of(member) for member in members]
+    result: dict[str, Any] = {"services": services, "regions": len(REGIONS)}
+    with Operator(hub) as operator:
+        operator.wait_leading()
+        kubectl(hub, "wait", "--for=condition=Ready", "region", "--all", "--timeout=30s")
+        single = sorted(await latencies(hub_client, clients))
+        result["latency_ms"] = {
+            "p50": round(1000 * statistics.median(single)),
+            "p99": round(1000 * single[min(len(single) - 1, int(len(single) * 0.99))]),
+            "samples": len(single),
+        }
+        written = operator.metric("roadstead_child_writes_total")
+        statuses = operator.metric('roadstead_status_writes_total{kind="ChatService"}')
+        per_service = written / UNLOADED
+        started = time.perf_counter()
+        await create(hub_client, [f"svc-{number}" for number in range(services)])
+        end = await settle(operator, int(written + per_service * services))
+        children = operator.metric("roadstead_child_writes_total") - written
+        result["children"] = int(children)
+        result["operator_children_per_second"] = round(children / (end - started), 1)
+        result["child_writes_per_child"] = round(children / (per_service * services), 4)
+        statuses = operator.metric('roadstead_status_writes_total{kind="ChatService"}') - statuses
+        result["writes_per_service"] = round(statuses / services + 1, 2)  # and one for the finalizer
+        result["memory_mib"] = round(resident(operator.pid), 1)
+    bodies = await bodies_of(clients[0])
+    rates = {concurrency: await raw(clients, bodies, concurrency) for concurrency in CONCURRENCIES}
+    result["raw_children_per_second"] = {str(k): round(v, 1) for k, v in rates.items()}
+    result["write_efficiency"] = round(result["operator_children_per_second"] / max(rates.values()), 3)
+    result["kopf_alone_s"] = round(kopf_alone(hub, services + UNLOADED), 2)
+    with Operator(hub) as operator:
+        started = time.perf_counter()
+        operator.wait_leading()
+        while operator.metric("controller_runtime_reconcile_total") < services + UNLOADED:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        result["cold_start_s"] = round(time.perf_counter() - started, 2)
+        result["cold_start_to_kopf"] = round(result["cold_start_s"] / result["kopf_alone_s"], 2)
+        await asyncio.sleep(5)
+        result["child_writes_after_restart"] = operator.metric("roadstead_child_writes_total")
+        result["status_writes_after_restart"] = operator.metric('roadstead_status_writes_total{kind="ChatService"}')
+        result["memory_after_restart_mib"] = round(resident(operator.pid), 1)
+        before = cpu_seconds(operator.pid)
+        await asyncio.sleep(idle_seconds)
+        result["idle_cores"] = round((cpu_seconds(operator.pid) - before) / idle_seconds, 4)
+    for client in (hub_client, *clients):
+        await client.close()
+    return result
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--services", type=int, default=1000)
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    result = asyncio.run(measure(options.services, options.idle_seconds))
+    result |= {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "load_before": round(load, 1),
+        "command": f"python -m bench.engine --services {options.services}",
+        "system_namespace": SYSTEM,
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
