@@ -1,4 +1,4 @@
-"""The operator under many services: ``python -m bench.engine --services 1000``; prints one JSON object, see README.md."""
+"""The operator under many services: ``python -m bench.engine --services 1000``; prints JSON, see README.md."""
 
 from __future__ import annotations
 
