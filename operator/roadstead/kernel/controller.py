@@ -36,7 +36,7 @@ class Controller:
         """Work until cancelled; a run that is under way is given up at an await, which is always safe.
 
         Raises:
-            Fatal: the process must end.
+            ExceptionGroup: with a `Fatal` in it: the process must end.
         """
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):

@@ -75,7 +75,7 @@ def _missing(value: Any, node: Mapping[str, Any], path: str, *, atomic_if_empty:
 
 def _missing_elements(value: Sequence[Any], node: Mapping[str, Any], path: str) -> Iterator[str]:
     keyed = [(orjson.loads(k[2:]), child) for k, child in node.items() if k.startswith("k:")]
-    members = {k[2:] for k in node if k.startswith("v:")}
+    members = [orjson.loads(k[2:]) for k in node if k.startswith("v:")]  # decoded: < and & may be written as escapes
     for position, element in enumerate(value):
         where = f"{path}[{position}]"
         if isinstance(element, Mapping):
@@ -84,7 +84,7 @@ def _missing_elements(value: Sequence[Any], node: Mapping[str, Any], path: str) 
                 yield where
             else:
                 yield from _missing(element, child, where)
-        elif orjson.dumps(element).decode() not in members:
+        elif element not in members:
             yield where
 
 

@@ -10,6 +10,9 @@ import orjson
 
 from roadstead.kernel.objects import Key
 
+BURIED = 1024
+"""How many deletions are remembered; a write is answered long before so many others have gone."""
+
 
 class ResourceStore:
     """Bodies of our custom resources, without ``managedFields``; each read makes a fresh dict.
@@ -26,6 +29,7 @@ class ResourceStore:
         self._bodies: dict[Key, tuple[int, bytes, frozenset[str]]] = {}
         self._ready: dict[Key, str] = {}
         self._interned: dict[frozenset[str], frozenset[str]] = {}
+        self._buried: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -38,6 +42,8 @@ class ResourceStore:
         known = self._bodies.get(key)
         if known is not None and known[0] >= version:
             return None
+        if self._buried.get(metadata["uid"], -1) >= version:
+            return None  # the answer to a status write that came after the event of the deletion
         slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         regions = self._references(kind, body)
         self._bodies[key] = (version, orjson.dumps(slim), self._interned.setdefault(regions, regions))
@@ -48,6 +54,7 @@ class ResourceStore:
         """The resource is gone; returns its key unless a newer one of the same name is known already."""
         metadata = body["metadata"]
         key = Key(kind, metadata.get("namespace", ""), metadata["name"])
+        self._bury(metadata["uid"], int(metadata["resourceVersion"]))
         known = self.get(key)
         if known is not None and known["metadata"]["uid"] != metadata["uid"]:
             return None
@@ -62,6 +69,9 @@ class ResourceStore:
             if key.kind == kind and key not in alive and version <= up_to
         ]
         for key in gone:
+            body = self.get(key)
+            if body is not None:
+                self._bury(body["metadata"]["uid"], up_to)
             self._forget(key)
         return gone
 
@@ -92,6 +102,12 @@ class ResourceStore:
         for key, ready in self._ready.items():
             counts[key.kind, ready] = counts.get((key.kind, ready), 0) + 1
         return counts
+
+    def _bury(self, uid: str, version: int) -> None:
+        self._buried.pop(uid, None)
+        self._buried[uid] = version
+        while len(self._buried) > BURIED:
+            del self._buried[next(iter(self._buried))]
 
     def _forget(self, key: Key) -> None:
         self._bodies.pop(key, None)
