@@ -1,7 +1,7 @@
 """The applier and the watches under every fault that the proxy knows; later the whole operator stands here.
 
 Mutants that these tests were seen to kill: a create that is not conditional; an update without uid (raises what was
-deleted unseen); no relist after `Gone`; a 409 of a create taken for a failure instead of being looked at.
+deleted unseen); a 409 of a create taken for a failure instead of being looked at.
 """
 
 from __future__ import annotations
