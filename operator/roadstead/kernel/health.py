@@ -49,8 +49,8 @@ class HealthServer:
     async def start(self, address: str, port: int) -> None:
         """Listen; with port 0 the system picks one, see ``port``."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(self._live))
-        app.router.add_get("/readyz", lambda _: _answer(self._ready))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -74,12 +74,18 @@ class HealthServer:
     def _loop_lag(self) -> str:
         return f"the event loop runs {self._lag:.1f} s late" if self._lag > LAG_LIMIT else ""
 
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self._live)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self._ready)
+
     async def _scrape(self, _: web.Request) -> web.Response:
         self._before_scrape()
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _answer(checks: dict[str, Check]) -> web.Response:
+def _answer(checks: dict[str, Check]) -> web.Response:
     """Every check on a line, as the API server's own ``/readyz?verbose`` prints them; 503 when one fails."""
     lines, healthy = [], True
     for name, check in checks.items():
