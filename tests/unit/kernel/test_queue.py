@@ -8,10 +8,10 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.kernel.fake_clock import FakeClock
 
 from roadstead.kernel.objects import Key
 from roadstead.kernel.queue import BASE_DELAY, MAX_DELAY, WorkQueue, backoff
+from unit.kernel.fake_clock import FakeClock
 
 A, B = Key("ChatService", "n", "a"), Key("ChatService", "n", "b")
 R = Key("Region", "", "r")
@@ -131,7 +131,6 @@ async def test_no_key_is_lost_or_run_twice_at_once_under_random_use(clock: FakeC
     wanted: dict[Key, int] = dict.fromkeys(keys, 0)
     seen: dict[Key, int] = dict.fromkeys(keys, 0)
     running: set[Key] = set()
-    version = 0
 
     async def worker() -> None:
         while True:
@@ -147,8 +146,7 @@ async def test_no_key_is_lost_or_run_twice_at_once_under_random_use(clock: FakeC
             queue.done(key)
 
     workers = [asyncio.ensure_future(worker()) for _ in range(3)]
-    for _ in range(500):
-        version += 1
+    for version in range(1, 501):
         key = rng.choice(keys)
         wanted[key] = version
         queue.add(key) if rng.random() < 0.7 else queue.add_after(key, rng.random() * 3)
