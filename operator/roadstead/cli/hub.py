@@ -64,7 +64,7 @@ async def connected(access: Access, name: str = HUB_MEMBER) -> AsyncIterator[Hub
         Failure: there is none, or it cannot be understood.
     """
     configuration = await configuration_of(access)
-    client = ClusterClient(name, configuration)
+    client = ClusterClient(name, configuration, user_agent="roadstead-cli")
     try:
         yield Hub(client, _context_namespace(access), configuration)
     finally:
@@ -139,7 +139,7 @@ async def member_of(hub: ClusterClient, region: Region) -> ClusterClient:
         raise AssertionError("a node pool of the hub has no kubeconfig")
     secret = await hub.find(objects.SECRETS, reference.namespace, reference.name)
     access = parse_kubeconfig(_content(secret, reference))
-    return ClusterClient(region.metadata.name, member_configuration(access), access=access)
+    return ClusterClient(region.metadata.name, member_configuration(access), access=access, user_agent="roadstead-cli")
 
 
 def _content(secret: Mapping[str, Any] | None, reference: KubeconfigSecretRef) -> bytes:

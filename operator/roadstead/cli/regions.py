@@ -171,7 +171,9 @@ async def _patience(message: str) -> AsyncIterator[None]:
 async def _proven(wish: Wish, content: str) -> _Found:
     """Connect as the operator will, by its rules, and try what it cannot do without."""
     access = parse_kubeconfig(content.encode())
-    client = ClusterClient(f"region {wish.name}", member_configuration(access), access=access)
+    client = ClusterClient(
+        f"region {wish.name}", member_configuration(access), access=access, user_agent="roadstead-cli"
+    )
     try:
         version = await client.version()
         namespace = await client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)

@@ -93,6 +93,7 @@ class ClusterClient:
         observe: gets every request's outcome.
         guard: is called before each write, *after* a connection was acquired, and raises when we may not write (any
             more); requests that queue for a connection have been seen to leave seconds after they were made.
+        user_agent: what audit logs call us.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class ClusterClient:
         gate: Gate | None = None,
         observe: Observer | None = None,
         guard: Guard | None = None,
+        user_agent: str = "roadstead-operator",
     ) -> None:
         self.name = name
         self.gate = gate
         self._configuration = configuration
         self._observe = observe
+        self._user_agent = user_agent
         self._served: dict[str, frozenset[str]] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
@@ -316,7 +319,7 @@ class ClusterClient:
         return WatchEvent(kind, body)
 
     async def _headers(self, accept: str) -> dict[str, str]:
-        headers = {"Accept": accept, "User-Agent": "roadstead-operator"}
+        headers = {"Accept": accept, "User-Agent": self._user_agent}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token
