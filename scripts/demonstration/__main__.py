@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -45,28 +46,28 @@ def main() -> int:
 
 def play(*, keep: bool, messages: int) -> int:
     """The demo on kind clusters."""
-    with tempfile.TemporaryDirectory(prefix="roadstead-demo-") as folder:
-        done = False
-        try:
-            heading("Clusters with real nodes, and images, all built here")
-            keys = stage.make_keys(Path(folder))
-            built = stage.build_images()
-            clusters = stage.start_clusters(built)
-            hub = clusters.pop("hub")
-            scene = stage.Stage(hub, clusters, built, keys)
-            show(scene, messages)
-            if not keep:
-                heading("The service is deleted")
-                acts.remove(scene)
-            done = True
-        finally:
-            if keep and done:
-                _kept(scene)
-            else:
-                heading("Removing everything")
-                kind.shutdown()
-        heading("That was all of it.")
-        return 0
+    folder = Path(tempfile.mkdtemp(prefix="roadstead-demo-"))
+    kept = False
+    try:
+        heading("Clusters with real nodes, and images, all built here")
+        keys = stage.make_keys(folder)
+        built = stage.build_images()
+        clusters = stage.start_clusters(built)
+        scene = stage.Stage(clusters.pop("hub"), clusters, built, keys)
+        show(scene, messages)
+        if keep:
+            _kept(scene, folder)
+            kept = True
+        else:
+            heading("The service is deleted")
+            acts.remove(scene)
+    finally:
+        if not kept:
+            heading("Removing everything")
+            kind.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+    heading("That was all of it.")
+    return 0
 
 
 def show(scene: stage.Stage, messages: int) -> None:
@@ -87,14 +88,15 @@ def show(scene: stage.Stage, messages: int) -> None:
     acts.roll_back(scene)
 
 
-def _kept(scene: stage.Stage) -> None:
+def _kept(scene: stage.Stage, folder: Path) -> None:
     kind.keep()
     heading("Everything is left running. To look around:")
     note(f"export KUBECONFIG={scene.hub.kubeconfig}")
     note("kubectl get roadstead -A; kubectl -n roadstead-system logs deploy/roadstead-operator")
     for name, cluster in scene.regions.items():
-        note(f"kubectl --kubeconfig {cluster.kubeconfig} -n chat get all    # region {name}")
-    note("and to remove it: scripts/clusters down")
+        note(f"kubectl --kubeconfig {cluster.kubeconfig} -n {stage.NAMESPACE} get all    # region {name}")
+    note(f"keys and certificates: {folder}")
+    note(f"and to remove it: scripts/clusters down; rm -r {folder}")
 
 
 if __name__ == "__main__":
