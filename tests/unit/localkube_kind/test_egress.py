@@ -15,8 +15,9 @@ def no_image() -> str:
 
 def test_a_rule_rejects_what_leaves_a_bridge_for_anywhere_else() -> None:
     script = egress.refusal("abc123", ["rs-abc123-0", "rs-abc123-1"])
-    assert 'iifname "rs-abc123-0" oifname != "rs-abc123-0" counter reject' in script
-    assert 'iifname "rs-abc123-1" oifname != "rs-abc123-1" counter reject' in script
+    for bridge in ("rs-abc123-0", "rs-abc123-1"):
+        assert f'iifname "{bridge}" oifname != "{bridge}" meta l4proto tcp counter reject with tcp reset' in script
+        assert f'iifname "{bridge}" oifname != "{bridge}" counter reject' in script
 
 
 def test_a_former_table_is_replaced_in_the_same_transaction() -> None:
