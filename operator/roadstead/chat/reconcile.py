@@ -93,7 +93,7 @@ class _Work:
     certificate: str
     outcomes: dict[str, RegionOutcome] = field(default_factory=dict)
     drifting: set[str] = field(default_factory=set)
-    wrote: bool = False
+    again: bool = False
     unfinished: list[str] = field(default_factory=list)
     retry_after: float | None = None
     look_again: list[float] = field(default_factory=list)
@@ -280,6 +280,9 @@ class ChatReconciler:
         after = _View(look.site, look.facts, look.entry, tuple(remaining(look.site, work.owner.key)), look.served)
         if outcome.complete:
             self._conclude(work, after, digest, spared=outcome.spared)
+            # The decision of this pass did not know that the region is as it should be: look once more. Our own status
+            # write wakes nobody, and without one (all was there already, after a crash) nothing else would.
+            work.again = work.again or not outcome.spared
         elif outcome.failed is not None:
             self._fail(work, name, after, outcome.failed)
         else:
@@ -377,7 +380,7 @@ class ChatReconciler:
                 metrics.children_written.labels(CHAT_SERVICES.kind, action).inc(count)
         if outcome.drifted:
             metrics.drift.labels(CHAT_SERVICES.kind).inc(len(outcome.drifted))
-        work.wrote = work.wrote or outcome.writes > 0
+        work.again = work.again or outcome.writes > 0
 
     def _derive(self, work: _Work, decision: rollout.Decision) -> dict[str, Any]:
         runs = {
@@ -419,8 +422,8 @@ class ChatReconciler:
         await self._history.trim(key, owner, in_use - {""}, limit, work.ctx)
 
     def _result(self, key: Key, work: _Work, decision: rollout.Decision) -> Result:
-        if work.wrote:
-            work.ctx.queue.add(key)  # what was written may let the rollout take its next step
+        if work.again:
+            work.ctx.queue.add(key)  # the rollout may be able to take its next step
         now = work.ctx.clock.now()
         delays = list(work.look_again)
         delays += [_until(moment, now) for moment in (decision.wake_at, work.floor.until) if moment is not None]
