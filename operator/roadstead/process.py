@@ -319,6 +319,14 @@ class Process:
     def _region_changed(self, region: str) -> None:
         for key in self._resources.mentioning(CHAT_SERVICES.kind, region):
             self._queue.add(key)
+        site = self._fleet.site(region)
+        if site is None or site.member is None or not site.usable:
+            return
+        # What is there of services that no longer name the region, or no longer exist, was found before the region
+        # could be used; nothing else would bring them up again.
+        for owner in site.member.store.owners():
+            if owner.kind == CHAT_SERVICES.kind and not self._resources.depends(owner, region):
+                self._queue.add(owner)
 
     def _leading(self) -> bool:
         return self._leadership.leading

@@ -92,6 +92,11 @@ class ResourceStore:
         """Keys of a kind whose bodies depend on a region."""
         return iter([key for key, (_, _, regions) in self._bodies.items() if key.kind == kind and region in regions])
 
+    def depends(self, key: Key, region: str) -> bool:
+        """Whether there is such a resource and its body depends on the region."""
+        known = self._bodies.get(key)
+        return known is not None and region in known[2]
+
     def keys(self, kind: str) -> Iterator[Key]:
         """Every known key of a kind."""
         return iter([key for key in self._bodies if key.kind == kind])

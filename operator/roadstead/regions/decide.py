@@ -96,9 +96,8 @@ def does_not_answer(seen: Observation, threshold: int) -> Finding | None:
     """
     if seen.failures == 0 or (seen.failures < threshold and seen.cluster_id):
         return None
-    if seen.failures == 1:
-        return Finding(Reason.UNREACHABLE, seen.failure)
-    return Finding(Reason.UNREACHABLE, f"{seen.failures} probes in a row failed: {seen.failure}")
+    # How many probes have failed is no part of it: every service there says this too, and would say it anew each time.
+    return Finding(Reason.UNREACHABLE, seen.failure)
 
 
 def watch_is_refused(seen: Observation, _threshold: int) -> Finding | None:

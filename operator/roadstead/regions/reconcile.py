@@ -120,7 +120,14 @@ class RegionReconciler:
             if access is not Access.READY:
                 await self._disconnect(connection)
                 return Observation(access=access, access_message=message)
-        return await self._probe(region, connection, ctx)
+        was_away = connection.failures >= region.spec.probe.failure_threshold
+        seen = await self._probe(region, connection, ctx)
+        if was_away and not connection.failures and reference is not None:
+            # Its watches wait for their next attempt, and what they saw last may be long past: nobody may take those
+            # pods for ready that were so before. A new connection reads everything anew, and at once.
+            connection.digest = b""
+            return await self._look(region, connection, ctx)
+        return seen
 
     async def _ensure_connected(
         self, name: str, reference: KubeconfigSecretRef, connection: _Connection, ctx: Context
