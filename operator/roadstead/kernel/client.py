@@ -125,7 +125,7 @@ class ClusterClient:
         self._base = configuration.host.rstrip("/")
 
     async def close(self) -> None:
-        """Close every connection; requests under way fail."""
+        """Close every connection; requests under way, and later ones, end as `Unreachable`."""
         await self._session.close()
 
     async def get(self, gvr: Gvr, namespace: str, name: str, *, metadata_only: bool = False) -> dict[str, Any]:
@@ -319,6 +319,8 @@ class ClusterClient:
         return WatchEvent(kind, body)
 
     async def _headers(self, accept: str) -> dict[str, str]:
+        if self._session.closed:  # a reconcile may hold on to a connection that was replaced meanwhile
+            raise Unreachable(f"{self.name}: the connection was closed")
         headers = {"Accept": accept, "User-Agent": self._user_agent}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
