@@ -24,6 +24,7 @@ def world(start_cluster: StartCluster) -> Iterator[World]:
             yield made
         finally:
             print(f"--- log of the operator ---\n{made.running.log_path.read_text()[-6000:]}")
+        assert made.running.metric("controller_runtime_reconcile_panics_total") == 0, "an error that nobody foresaw"
 
 
 @pytest.fixture
