@@ -467,3 +467,20 @@ async def test_an_owner_reference_is_stamped_when_given_and_collects_the_child(p
     assert (await place.converge(child(SERVICES, place.space), owner=owner)).writes == 0
     await place.kubectl("delete", "configmap", "keeper")
     await place.forgotten(SERVICES)
+
+
+@pytest.mark.parametrize("kind", ["an owner that is gone", "an owner in another namespace"])
+async def test_why_members_get_no_owner_references(place: Place, kind: str) -> None:
+    """The fact behind it: a child whose owner the collector cannot find, or not in its namespace, is deleted."""
+    uid = str(uuid.uuid4())
+    if kind == "an owner in another namespace":
+        keeper = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"keeper-{place.space}"}}
+        made = await place.client.create(CONFIG_MAPS, "default", keeper, manager="test")
+        uid = made["metadata"]["uid"]
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"keeper-{place.space}", "uid": uid}
+    await place.converge(child(SECRETS, place.space), owner=Owner(place.hub, place.owner.key, uid, reference))
+
+    async def collected() -> bool:
+        return await place.client.find(SECRETS, place.space, "x", metadata_only=True) is None
+
+    await eventually_async(collected, deadline=60, what="the collector to delete the child")

@@ -67,6 +67,8 @@ class FakeCluster:
 
     def watch(self, *_: Any, resource_version: str, **__: Any) -> AsyncIterator[WatchEvent]:
         self.watches.append(resource_version)
+        if len(self.watches) > 2000:
+            pytest.fail("a tight loop of watches")  # no Exception, so that the watcher cannot swallow it
         return self.follow()
 
     def forget_discovery(self) -> None:
