@@ -24,6 +24,8 @@ STALE_AFTER = 180.0
 """Seconds without event or bookmark after which a watch counts as stale; bookmarks come about once a minute."""
 SHORTEST_WATCH = 1.0
 """Seconds; a watch that the server ends sooner counts as a failure, so that the next ones come later and later."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts in the end: how long after its return a cluster may go unwatched."""
 ABSENT_RETRY = 300.0
 """Seconds after which a type that the cluster does not serve is asked for again."""
 
@@ -123,6 +125,8 @@ class Watcher:
                 # ended as soon as it began: something between us and the server does that to every watch
             except Gone:
                 self._version = ""
+                if self._clock.monotonic() - self._listed_at > LONGEST_PAUSE:
+                    failures = 0  # as after an outage; a server that says so again and again is not asked in a loop
             except NotFound as error:
                 if not self._optional:
                     self.error = str(error)
@@ -137,7 +141,7 @@ class Watcher:
                 self.error = f"{type(error).__name__} while following {self.gvr} in {self._client.name}"
                 log.exception("%s", self.error)
             failures = 1 if self._heard else failures + 1
-            await self._clock.sleep(min(30.0, backoff(failures, self._jitter())))
+            await self._clock.sleep(min(LONGEST_PAUSE, backoff(failures, self._jitter())))
 
     async def _cycle(self) -> None:
         due = self._listed_at + RESYNC_AFTER * (1.0 + 0.5 * self._jitter())
