@@ -75,7 +75,12 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> argpars
             if variable.startswith(prefix) and (name := variable.removeprefix(prefix).lower()) in known
         }
     )
-    return flags.parse_args(arguments)
+    parsed = flags.parse_args(arguments)
+    for action in flags._actions:  # argparse checks the choices of arguments, not those of defaults
+        value = getattr(parsed, action.dest, None)
+        if action.choices is not None and value not in action.choices:
+            flags.error(f"{prefix}{action.dest.upper()} is {value}; use one of {', '.join(map(str, action.choices))}")
+    return parsed
 
 
 def main() -> None:

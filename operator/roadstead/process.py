@@ -7,7 +7,6 @@ tasks run beside kopf and not in its start-up hooks: those are cancelled five se
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -99,6 +98,9 @@ class Process:
 
     async def run(self) -> int:
         """Run until a signal or a fatal error; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, os._exit, 0)  # nothing is held yet; replaced when there is
         configuration = await hub_configuration(self._options.kubeconfig or None)
         # The lease, events and webhooks have a connection pool of their own, which nothing else can fill.
         plain = ClusterClient(HUB_MEMBER, configuration, observe=self._metrics.requested)
@@ -162,11 +164,11 @@ class Process:
         await _synced(ctx.hub)
         await self._tls_secrets.synced.wait()
         await leadership.acquire()
+        self._spawn(leadership.hold())  # before anything is waited for: the lease runs
         self._metrics.leader.labels(self._options.lease_name).set(1)
         standby.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await standby
-        self._spawn(leadership.hold())
+        await asyncio.gather(standby, return_exceptions=True)
+        await self._forget_ghosts(ctx)
         if self._options.webhook_port and self._options.webhook_certificates == "self-managed":
             self._spawn(self._keeper(ctx.hub.client).run())
         self._spawn(
@@ -175,11 +177,26 @@ class Process:
         for kind in (REGIONS.kind, CHAT_SERVICES.kind):
             for key in ctx.resources.keys(kind):
                 ctx.queue.add(key)
-        for owner in ctx.hub.store.owners():
-            ctx.queue.add(owner)
+        # Also owners that are gone: what they left behind is swept. As a standby we threw their keys away.
+        for member in ctx.fleet.connected(ctx.hub):
+            for owner in member.store.owners():
+                ctx.queue.add(owner)
         reconcilers = {REGIONS.kind: regions.reconcile, CHAT_SERVICES.kind: chat.reconcile}
         self._controller = asyncio.create_task(Controller(ctx, reconcilers, workers=self._options.workers).run())
         await self._controller
+
+    async def _forget_ghosts(self, ctx: Context) -> None:
+        """A deletion that kopf's watch missed while we waited must not have its children made again."""
+        while True:
+            try:
+                for gvr in KINDS:
+                    for key in await informer.find_gone(_pages(ctx.hub.client), gvr, ctx.resources):
+                        ctx.queue.add(key)
+            except RoadsteadError as error:
+                log.warning("cannot list our own resources: %s", error)
+                await self._clock.sleep(1.0)
+            else:
+                return
 
     def _connect(self, name: str, access: MemberAccess, ctx: Context, leadership: Leadership) -> Member:
         client = ClusterClient(
@@ -194,8 +211,10 @@ class Process:
 
     def _health(self, ctx: Context, server: WebhookServer, tls: ServingTls) -> HealthServer:
         def hub_watches() -> str:
-            age = ctx.hub.oldest_watch()
-            return f"a watch of the hub was last heard {age:.0f} s ago" if age > STALE_AFTER else ""
+            # Only when another watch is heard: a hub that is away is no reason to restart us, let alone all of us.
+            ages = [watcher.age() for watcher in ctx.hub.watchers if not watcher.error]
+            stuck = len(ages) > 1 and min(ages) < STALE_AFTER < max(ages)
+            return f"a watch of the hub was last heard {max(ages):.0f} s ago, others just now" if stuck else ""
 
         def informed() -> str:
             return "" if self._informed.is_set() else "the first list of our resources is not complete"
@@ -312,9 +331,8 @@ class Process:
             self._queue.add(key)
 
     def _secret_changed(self, namespace: str) -> None:
-        for key in self._resources.keys(CHAT_SERVICES.kind):
-            if key.namespace == namespace:
-                self._queue.add(key)
+        for key in self._resources.in_namespace(CHAT_SERVICES.kind, namespace):
+            self._queue.add(key)
 
     def _region_changed(self, region: str) -> None:
         for key in self._resources.mentioning(CHAT_SERVICES.kind, region):

@@ -52,6 +52,7 @@ class RevisionHistory:
         known = {record.name: await self._one(key, record, ctx) for record in records}
         surplus = {object_name(key.name, revision) for revision in to_trim(_present(known.values()), in_use, limit)}
         surplus |= {name for name, revision in known.items() if revision is None}
+        surplus -= {f"{key.name}-{hash_}" for hash_ in in_use}  # one that cannot be read may be read by another version
         applier = Applier(ctx.hub.client, ctx.hub.store, owner, "")
         await applier.delete(record for record in records if record.name in surplus)
 

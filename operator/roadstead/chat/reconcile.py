@@ -7,15 +7,16 @@ the children are those that the status records, and that is all there is to see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from roadstead.api.chatservice import ChatService, ChatServiceStatus, ServiceRegionStatus
+from roadstead.api.conditions import Reason
 from roadstead.api.kinds import API_VERSION
 from roadstead.api.parse import dump, parse, status_of
 from roadstead.api.problems import SpecError
@@ -40,6 +41,8 @@ from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record, WorkloadStatus
 from roadstead.kernel.templates import TemplateSet
 
+T = TypeVar("T")
+TLS_TYPE = "kubernetes.io/tls"
 NAMESPACE_RETRY = 15.0
 """Seconds after which a region that lacked a namespace or refused an object is tried again, besides every change."""
 
@@ -75,7 +78,30 @@ class _View:
 
     @property
     def present_replicas(self) -> int | None:
-        return None if self.entry is None or not self.entry.applied else self.entry.desired_replicas
+        known = self.entry is not None and (self.entry.applied or self.records)
+        return self.entry.desired_replicas if self.entry is not None and known else None
+
+    def outcome(
+        self,
+        kind: OutcomeKind,
+        message: str = "",
+        reason: Reason | None = None,
+        *,
+        applied: str = "",
+        input: str = "",  # noqa: A002
+    ) -> RegionOutcome:
+        """An outcome here; what is recorded of the region stays recorded unless something else is given."""
+        recorded = self.entry
+        return RegionOutcome(
+            self.site.name,
+            kind,
+            message,
+            reason,
+            workload=self.workload,
+            applied=applied or (recorded.applied if recorded is not None else ""),
+            input=input or (recorded.input if recorded is not None else ""),
+            address=self.address,
+        )
 
 
 @dataclass(slots=True)
@@ -136,7 +162,7 @@ class ChatReconciler:
         if decision.persist_first:
             await self._persist(work, decision)
         if stored:
-            await asyncio.gather(*(self._converge(work, name, decision.state) for name in work.looks))
+            await _all(self._converge(work, name, decision.state) for name in work.looks)
         await self._leave_others(key, work)
         await self._write(work, decision)
         await self._trim(key, work, decision.state)
@@ -182,9 +208,9 @@ class ChatReconciler:
             region = state.regions.get(name)
             if region is not None and self._is_converged(work, look, region):
                 runs[name] = region.revision
-                work.outcomes[name] = RegionOutcome(name, OutcomeKind.APPLIED, workload=look.workload)
+                work.outcomes[name] = look.outcome(OutcomeKind.APPLIED)
             else:
-                work.outcomes[name] = RegionOutcome(name, OutcomeKind.WAITING, workload=look.workload)
+                work.outcomes[name] = look.outcome(OutcomeKind.WAITING)
         views = derived.views(work.service, work.placements, work.outcomes, runs)
         return rollout.decide(state, work.target.hash, views, work.service.spec.rollout, work.ctx.clock.now())
 
@@ -259,6 +285,7 @@ class ChatReconciler:
             children = await self._build(work, look, region)
         except _Blocked as blocked:
             work.outcomes[name] = blocked.outcome
+            work.look_again.append(NAMESPACE_RETRY)
             return
         except RoadsteadError as error:
             self._fail(work, name, look, error)
@@ -295,9 +322,7 @@ class ChatReconciler:
         )
         if revision is None:
             message = f"revision {region.revision} is no longer stored; change the spec to roll out a new one"
-            raise _Blocked(
-                RegionOutcome(region=look.site.name, kind=OutcomeKind.BLOCKED, message=message, workload=look.workload)
-            )
+            raise _Blocked(look.outcome(OutcomeKind.BLOCKED, message))
         observed = Observed(
             served=look.served,
             certificate=await _certificate(work, revision),
@@ -307,9 +332,7 @@ class ChatReconciler:
         )
         missing = desired.missing(revision, observed)
         if missing is not None:
-            raise _Blocked(
-                RegionOutcome(look.site.name, OutcomeKind.BLOCKED, missing.message, missing.reason, look.workload)
-            )
+            raise _Blocked(look.outcome(OutcomeKind.BLOCKED, missing.message, missing.reason))
         return desired.build(work.service, look.facts, revision, observed, self._templates)
 
     async def _revision(self, work: _Work, hash_: str) -> Revision | None:
@@ -335,13 +358,11 @@ class ChatReconciler:
         if spared:  # what is recorded must not be what somebody else made of it, or it would count as right for ever
             applied = look.entry.applied if look.entry is not None else ""
             work.drifting.add(name)
-        work.outcomes[name] = RegionOutcome(
-            name, kind, message, workload=look.workload, address=look.address, applied=applied, input=digest
-        )
+        work.outcomes[name] = look.outcome(kind, message, applied=applied, input=digest)
 
     def _fail(self, work: _Work, name: str, look: _View, error: RoadsteadError) -> None:
         kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
-        work.outcomes[name] = RegionOutcome(name, kind, str(error), workload=look.workload, address=look.address)
+        work.outcomes[name] = look.outcome(kind, str(error))
         work.unfinished.append(f"region {name}: {error}")
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
@@ -359,7 +380,7 @@ class ChatReconciler:
                 message = f"namespace {namespace} does not exist in region {name}; create it there"
         else:
             kind, message = OutcomeKind.WAITING, f"waiting for the deletion of {', '.join(outcome.waiting)}"
-        work.outcomes[name] = RegionOutcome(name, kind, message, workload=look.workload, address=look.address)
+        work.outcomes[name] = look.outcome(kind, message)
         work.look_again.append(NAMESPACE_RETRY)
 
     async def _leave_others(self, key: Key, work: _Work) -> None:
@@ -440,11 +461,9 @@ class ChatReconciler:
         owner = Owner(ctx.hub_id, key, body["metadata"]["uid"])
         names = set(regions_of(body))
         names |= {site.name for site in ctx.fleet.sites() if remaining(site, key)}
-        if any(self._is_pending(name, ctx) for name in names):
+        if any(self._is_pending(name, ctx) and not _is_abandoned(name, body) for name in names):
             return Result()
-        rest = await asyncio.gather(
-            *(leave(name, owner, ctx, give_up=_is_abandoned(name, body)) for name in sorted(names))
-        )
+        rest = await _all(leave(name, owner, ctx, give_up=_is_abandoned(name, body)) for name in sorted(names))
         outcomes = {
             remainder.region: RegionOutcome(
                 remainder.region,
@@ -473,6 +492,18 @@ class ChatReconciler:
         await status.write(ctx, CHAT_SERVICES, body, dump(new))
 
 
+async def _all(coroutines: Iterable[Awaitable[T]]) -> list[T]:
+    """Run them side by side to the end of every one, then raise what the first of them raised.
+
+    None may be left running: the next pass over the same owner would write beside it.
+    """
+    ended = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in ended if not isinstance(result, BaseException)]
+
+
 class _Blocked(Exception):
     """Nothing can be made in a region yet; never leaves this module."""
 
@@ -494,7 +525,7 @@ def _facts(site: Site) -> RegionFacts:
 
 
 def _served(site: Site) -> frozenset[Gvr]:
-    return site.member.served if site.member is not None else frozenset()
+    return site.served
 
 
 def _reachable(region: str, ctx: Context) -> bool:
@@ -538,7 +569,9 @@ async def _certificate(work: _Work, revision: Revision) -> Certificate | None:
     if name is None:
         return None
     secret = await work.ctx.hub.client.find(objects.SECRETS, work.owner.key.namespace, name)
-    data = (secret or {}).get("data") or {}
+    if secret is None or secret.get("type") != TLS_TYPE:
+        return None  # only this type is watched: another would be copied once and its renewal never seen
+    data = secret.get("data") or {}
     if not data.get("tls.crt") or not data.get("tls.key"):
         return None
     return Certificate({part: data[part] for part in ("tls.crt", "tls.key", "ca.crt") if data.get(part)})

@@ -7,7 +7,7 @@ stays behind then is found by its labels when the region returns, and swept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from roadstead.kernel import objects
 from roadstead.kernel.apply import Applier
 from roadstead.kernel.context import Context
 from roadstead.kernel.errors import RoadsteadError
-from roadstead.kernel.fleet import Member, Site
+from roadstead.kernel.fleet import Site
 from roadstead.kernel.objects import Key
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record
@@ -30,15 +30,6 @@ class Remainder:
 
     region: str
     message: str
-
-
-def members(ctx: Context) -> Iterable[Member]:
-    """Every connected cluster, each once."""
-    seen = {id(ctx.hub): ctx.hub}
-    for site in ctx.fleet.sites():
-        if site.member is not None:
-            seen.setdefault(id(site.member), site.member)
-    return seen.values()
 
 
 def abandoned(body: Mapping[str, Any]) -> frozenset[str]:
@@ -98,7 +89,7 @@ async def sweep(key: Key, ctx: Context) -> str:
 
     Its absence is proven by a live read first, since a cache may be behind. Returns what could not be done, in words.
     """
-    left = [(member, records) for member in members(ctx) if (records := member.store.children(key))]
+    left = [(member, records) for member in ctx.fleet.connected(ctx.hub) if (records := member.store.children(key))]
     if not left:
         return ""
     if await ctx.hub.client.find(objects.CHAT_SERVICES, key.namespace, key.name, metadata_only=True) is not None:

@@ -350,7 +350,9 @@ class ClusterClient:
         if self.gate is not None:
             self.gate.check()  # do not queue up behind a server that says nothing
         async with self._slots:
-            return await self._send(method, url, data, headers, timeout, self.gate)
+            # A long list is no sign of a stall; what it says about the cluster, the probe says too.
+            gate = self.gate if timeout <= REQUEST_TIMEOUT else None
+            return await self._send(method, url, data, headers, timeout, gate)
 
     async def _send(
         self,

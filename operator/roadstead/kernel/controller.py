@@ -11,6 +11,8 @@ from roadstead.kernel.errors import Fatal, Retryable, Terminal
 from roadstead.kernel.logs import bound
 from roadstead.kernel.objects import Key
 
+TERMINAL_RETRY = 60.0
+"""Seconds until a key is looked at again whose last run ended with an error that trying again should not help."""
 RECONCILE_TIMEOUT = 120.0
 """Seconds after which a reconcile is called off and retried: requests have shorter limits, so this is a bug's limit."""
 
@@ -69,8 +71,10 @@ class Controller:
                 delay = queue.retry(key, retry_after=error.retry_after)
                 log.warning("%s: %s; again in %.1f s", key, error, delay)
             except Terminal as error:
-                queue.forget(key)
-                log.error("%s: %s; waiting for a change", key, error)
+                # An answer of a server may change by itself (an API server that starts refuses for a moment), and then
+                # nothing else would wake the key: only slower, never never.
+                delay = queue.retry(key, retry_after=TERMINAL_RETRY)
+                log.error("%s: %s; needs a change, looked at again in %.0f s", key, error, delay)
             except TimeoutError:
                 log.error("%s: no end after %.0f s; again in %.1f s", key, RECONCILE_TIMEOUT, queue.retry(key))
             except Exception:

@@ -7,13 +7,14 @@
     │   ├── ServerFault      5xx
     │   ├── Conflict         409: somebody else wrote, or something is there already; 422 about metadata.uid
     │   └── Gone             410: the resourceVersion is too old; list again
-    ├── Terminal             trying the same again cannot help; wait until the input changes
-    │   ├── NotFound         404
-    │   ├── Unauthorised     401: the credentials are not accepted
-    │   ├── Forbidden        403: RBAC, quota or Pod Security say no
-    │   ├── Invalid          400, 422 and the rest of 4xx: the API server or an admission webhook refuses the object
-    │   └── UntrustedKubeconfig   a member's kubeconfig asks for something we never do
-    └── Fatal                the process must end (the lease is lost)
+    └── Terminal             trying the same again cannot help; wait until the input changes
+        ├── NotFound         404
+        ├── Unauthorised     401: the credentials are not accepted
+        ├── Forbidden        403: RBAC, quota or Pod Security say no
+        ├── Invalid          400, 422 and the rest of 4xx: the API server or an admission webhook refuses the object
+        └── UntrustedKubeconfig   a member's kubeconfig asks for something we never do
+
+    Fatal                    the process must end (the lease is lost); stands apart, so that nobody swallows it
 
 Messages carry the server's own words; they never carry a body that was sent.
 """
@@ -81,8 +82,8 @@ class UntrustedKubeconfig(Terminal):
     """A kubeconfig uses a feature that would run code, read files or skip verification."""
 
 
-class Fatal(RoadsteadError):
-    """The process must end; Kubernetes starts it again."""
+class Fatal(Exception):
+    """The process must end; Kubernetes starts it again. Not a `RoadsteadError`, so that nobody swallows it."""
 
 
 _BY_STATUS: dict[int, type[Terminal]] = {401: Unauthorised, 403: Forbidden, 404: NotFound}

@@ -7,7 +7,6 @@ Region as the other rooms see it. Several sites may share a member (node pools o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,9 +66,7 @@ class Member:
         """Stop watching and close the connection."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         await self.client.close()
 
@@ -77,6 +74,11 @@ class Member:
     def synced(self) -> bool:
         """Whether every type of child has been listed completely; before, nothing may be created or pruned."""
         return all(watcher.synced.is_set() for watcher in self.watchers)
+
+    @property
+    def watch_error(self) -> str:
+        """What keeps a type from being listed or watched; empty when all is well."""
+        return next((watcher.error for watcher in self.watchers if watcher.error), "")
 
     @property
     def watch_forbidden(self) -> str:
@@ -127,6 +129,7 @@ class Site:
     reachable: bool = False
     pending: bool = False
     message: str = ""
+    served: frozenset[Gvr] = frozenset()
     member: Member | None = field(default=None, hash=False, compare=False)
 
     @property
@@ -153,6 +156,14 @@ class Fleet:
     def sites(self) -> Iterator[Site]:
         """All sites."""
         return iter(tuple(self._sites.values()))
+
+    def connected(self, hub: Member) -> list[Member]:
+        """The hub and every connected cluster, each once."""
+        found = {id(hub): hub}
+        for site in self._sites.values():
+            if site.member is not None:
+                found.setdefault(id(site.member), site.member)
+        return list(found.values())
 
     def put(self, site: Site) -> None:
         """A Region is as this says; those who depend on it are told when that is news."""

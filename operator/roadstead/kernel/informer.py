@@ -7,6 +7,7 @@ The settings are measured (10-engine): with streaming lists and storages that do
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +16,11 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from roadstead.kernel.clock import Clock
+from roadstead.kernel.errors import RoadsteadError
 from roadstead.kernel.objects import Gvr, Key
 from roadstead.kernel.resources import ResourceStore
+
+log = logging.getLogger(__name__)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -147,12 +151,24 @@ async def resync(
     while True:
         await clock.sleep(interval)
         for gvr in kinds:
-            alive: set[Key] = set()
-            version = 0
-            async for items, listed in pages(gvr):
-                version = int(listed or 0)
-                for metadata in (item["metadata"] for item in items):
-                    alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))
-                await asyncio.sleep(0)
-            for key in resources.retain(gvr.kind, alive, version):
-                enqueue(key)
+            try:
+                for key in await find_gone(pages, gvr, resources):
+                    enqueue(key)
+            except RoadsteadError as error:
+                log.warning("cannot list %s to find deletions: %s", gvr, error)
+
+
+async def find_gone(pages: Callable[[Gvr], Any], gvr: Gvr, resources: ResourceStore) -> list[Key]:
+    """Compare what is known of a kind with a list; what is gone is forgotten and returned.
+
+    Raises:
+        RoadsteadError: the list could not be made.
+    """
+    alive: set[Key] = set()
+    version = 0
+    async for items, listed in pages(gvr):
+        version = int(listed or 0)
+        for metadata in (item["metadata"] for item in items):
+            alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))
+        await asyncio.sleep(0)
+    return resources.retain(gvr.kind, alive, version)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,7 +159,8 @@ class Leadership:
             if left <= 0:
                 raise Fatal(f"the lease was not renewed for {self._times.renew_deadline} s")
             try:
-                async with asyncio.timeout(left):
+                # Not all that is left: one request on a connection that died must leave time for another.
+                async with asyncio.timeout(min(left, self._times.renew_deadline / 2)):
                     await self._renew()
             except TimeoutError:
                 continue
@@ -225,7 +227,7 @@ class Leadership:
         spec = {
             **old,
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": max(1, round(self._times.duration)),
+            "leaseDurationSeconds": math.ceil(self._times.duration),
             "renewTime": now,
         }
         if acquired:

@@ -28,6 +28,7 @@ class ResourceStore:
         self._references = references
         self._bodies: dict[Key, tuple[int, bytes, frozenset[str]]] = {}
         self._ready: dict[Key, str] = {}
+        self._namespaces: dict[tuple[str, str], set[Key]] = {}
         self._interned: dict[frozenset[str], frozenset[str]] = {}
         self._buried: dict[str, int] = {}
 
@@ -48,6 +49,7 @@ class ResourceStore:
         regions = self._references(kind, body)
         self._bodies[key] = (version, orjson.dumps(slim), self._interned.setdefault(regions, regions))
         self._ready[key] = _ready(body)
+        self._namespaces.setdefault((kind, key.namespace), set()).add(key)
         return key
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> Key | None:
@@ -88,6 +90,10 @@ class ResourceStore:
         known = self._bodies.get(key)
         return known[0] if known is not None else 0
 
+    def in_namespace(self, kind: str, namespace: str) -> tuple[Key, ...]:
+        """Every known key of a kind in a namespace."""
+        return tuple(self._namespaces.get((kind, namespace), ()))
+
     def mentioning(self, kind: str, region: str) -> Iterator[Key]:
         """Keys of a kind whose bodies depend on a region."""
         return iter([key for key, (_, _, regions) in self._bodies.items() if key.kind == kind and region in regions])
@@ -117,6 +123,11 @@ class ResourceStore:
     def _forget(self, key: Key) -> None:
         self._bodies.pop(key, None)
         self._ready.pop(key, None)
+        namespace = self._namespaces.get((key.kind, key.namespace))
+        if namespace is not None:
+            namespace.discard(key)
+            if not namespace:
+                del self._namespaces[key.kind, key.namespace]
 
 
 def _ready(body: Mapping[str, Any]) -> str:

@@ -52,7 +52,8 @@ def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]
 async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     """Apply ``status`` to the custom resource ``body`` if it differs from the one in there; returns whether it did.
 
-    A resource that is gone or was made anew meanwhile is left alone: its own reconcile is due anyway.
+    Raises:
+        Conflict: the resource is gone or was made anew; what was decided for it must not be carried out.
     """
     before = body.get("status") or {}
     if before == status:
@@ -66,7 +67,8 @@ async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping
             gvr, namespace, name, patch, manager=objects.STATUS_MANAGER, subresource="status"
         )
     except (NotFound, Conflict):
-        return False
+        await _gone(ctx, gvr, body)
+        raise Conflict(f"{gvr.kind} {name} is gone or was made anew; its status is not written") from None
     except Invalid as error:
         raise Invalid(f"our own status of {gvr.kind} {name} is refused, which is a bug of ours: {error}") from error
     ctx.resources.upsert(gvr.kind, answer)
@@ -76,3 +78,11 @@ async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping
             body, gvr.kind, reason=turn.reason, note=turn.message, action="Reconcile", warning=turn.warning
         )
     return True
+
+
+async def _gone(ctx: Context, gvr: Gvr, body: Mapping[str, Any]) -> None:
+    """When a live read says that the resource does not exist, the informer missed its deletion: forget it."""
+    metadata = body["metadata"]
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    if await ctx.hub.client.find(gvr, namespace, name, metadata_only=True) is None:
+        ctx.resources.remove(gvr.kind, body)

@@ -28,7 +28,12 @@ BURIED = 4096
 """How many deletions are remembered; a write is answered long before so many others have gone."""
 _FOR_EVER = 2**63 - 1
 
-_WHOSE = (objects.OWNER_KIND_LABEL, objects.OWNER_NAMESPACE_LABEL, objects.OWNER_NAME_LABEL)
+_WHOSE = (
+    objects.OWNER_KIND_LABEL,
+    objects.OWNER_NAMESPACE_LABEL,
+    objects.OWNER_NAME_LABEL,
+    objects.REGION_LABEL,
+)
 _INDEX = {gvr: position for position, gvr in enumerate(CHILD_TYPES)}
 
 
@@ -228,6 +233,8 @@ class ChildStore:
         """The object is gone (or lost the labels that made it ours); returns the owners to reconcile."""
         metadata = body["metadata"]
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        if self._buried.get(uid) == _FOR_EVER:
+            return []  # we deleted it ourselves and know; looking for it elsewhere would cost a scan of everything
         self._bury(uid, version)
         owner = owner_of(metadata, self._hub)
         if owner is not None and self._drop(owner, gvr, uid, version):

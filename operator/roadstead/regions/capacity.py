@@ -12,6 +12,18 @@ from roadstead.api.region import RegionCapacity
 _MEBI = 1024 * 1024
 
 
+def slim(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a Node is looked at here."""
+    status = node.get("status") or {}
+    return {
+        "metadata": {"labels": node["metadata"].get("labels") or {}},
+        "status": {
+            "allocatable": status.get("allocatable") or {},
+            "conditions": [c for c in status.get("conditions") or () if c.get("type") == "Ready"],
+        },
+    }
+
+
 def of_nodes(nodes: Iterable[Mapping[str, Any]], selector: Mapping[str, str]) -> RegionCapacity:
     """Sum the allocatable resources of the ready nodes that carry the selector's labels."""
     count = ready = pods = 0

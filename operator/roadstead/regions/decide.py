@@ -8,6 +8,11 @@ from enum import Enum
 
 from roadstead.api.conditions import Reason
 
+PATIENCE = 20.0
+"""Seconds that the first reading of a cluster may take; services wait for it, so it must have an end."""
+SILENCE_LIMIT = 240.0
+"""Seconds without a word on a watch after which what it said no longer counts; bookmarks come about once a minute."""
+
 
 class Access(Enum):
     """Whether there is a connection to probe at all."""
@@ -31,6 +36,9 @@ class Observation:
         known_cluster_id: the one that the status remembers.
         synced: every type of child has been listed.
         watch_forbidden: the API server's words when it does not let us watch our own objects.
+        watch_error: what keeps a type from being listed or watched.
+        silence: seconds since the quietest watch was heard.
+        unsynced: seconds since the connection was made, while not all has been listed; 0 afterwards.
     """
 
     access: Access = Access.READY
@@ -42,6 +50,9 @@ class Observation:
     known_cluster_id: str = ""
     synced: bool = True
     watch_forbidden: str = ""
+    watch_error: str = ""
+    silence: float = 0.0
+    unsynced: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,18 @@ def watch_is_refused(seen: Observation, _threshold: int) -> Finding | None:
     return Finding(Reason.UNAUTHORIZED, message, lasting=True)
 
 
+def watch_is_broken(seen: Observation, _threshold: int) -> Finding | None:
+    """The API server answers, but what runs there cannot be read, or is no longer told."""
+    if seen.synced and seen.silence <= SILENCE_LIMIT:
+        return None
+    if seen.synced:
+        why = f": {seen.watch_error}" if seen.watch_error else ""
+        return Finding(Reason.UNREACHABLE, f"nothing was heard of what runs there for some minutes{why}")
+    if seen.watch_error or seen.unsynced > PATIENCE:
+        return Finding(Reason.UNREACHABLE, f"what runs there cannot be read: {seen.watch_error or 'no list in time'}")
+    return None
+
+
 def is_not_synced(seen: Observation, _threshold: int) -> Finding | None:
     """Connected, and still listing."""
     return None if seen.synced else Finding(Reason.NOT_PROBED, "reading what runs there")
@@ -120,6 +143,7 @@ CHECKS: tuple[Callable[[Observation, int], Finding | None], ...] = (
     credentials_are_not_accepted,
     does_not_answer,
     watch_is_refused,
+    watch_is_broken,
     is_not_synced,
 )
 

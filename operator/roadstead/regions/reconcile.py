@@ -40,7 +40,9 @@ class _Connection:
     """What this process remembers of a region between two reconciles; all of it can be found out again."""
 
     member: Member | None = None
+    uid: str = ""
     digest: bytes = b""
+    since: float = 0.0
     failures: int = 0
     cluster_id: str = ""
     capacity: RegionCapacity | None = None
@@ -73,12 +75,20 @@ class RegionReconciler:
         try:
             region = parse("Region", body)
         except SpecError as error:
+            if ctx.fleet.site(key.name) is None:  # else it stays as it was
+                message = f"the Region's spec cannot be carried out: {error}"
+                ctx.fleet.put(Site(name=key.name, jurisdiction="", message=message))
             if self._writing():
                 await status.write(ctx, REGIONS, body, stalled(body, str(error), ctx.clock.now()))
             return Result()
         connection = self._connections.setdefault(key.name, _Connection())
+        if connection.uid != region.metadata.uid:  # deleted and made anew: another place, perhaps
+            await self._disconnect(connection)
+            connection = self._connections[key.name] = _Connection(uid=region.metadata.uid)
         seen = await self._look(region, connection, ctx)
         self._publish(region, seen, connection, ctx)
+        if connection.member is not None and not seen.failure:
+            await self._survey(region, connection, connection.member, ctx)
         if self._writing():
             new = derive(
                 region,
@@ -155,6 +165,7 @@ class RegionReconciler:
         connection.member = self._connect(name, access)
         connection.member.start()
         connection.digest = digest
+        connection.since = ctx.clock.monotonic()
         connection.failures = 0
         connection.cluster_id = ""
         return Access.READY, ""
@@ -177,8 +188,6 @@ class RegionReconciler:
         except RoadsteadError as error:
             connection.failures += 1
             failure = str(error)
-        if not failure:
-            await self._survey(region, connection, member, ctx)
         synced = member.synced
         if not failure and not synced:
             synced = await _wait_for_sync(member)
@@ -190,6 +199,9 @@ class RegionReconciler:
             known_cluster_id=region.status.cluster_id,
             synced=synced,
             watch_forbidden=member.watch_forbidden,
+            watch_error=member.watch_error,
+            silence=member.oldest_watch(),
+            unsynced=0.0 if synced else ctx.clock.monotonic() - connection.since,
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
@@ -202,11 +214,10 @@ class RegionReconciler:
         nodes: list[dict[str, Any]] = []
         try:
             async for page, _ in member.client.pages(objects.NODES):
-                nodes += page
-        except RoadsteadError as error:
+                nodes += [capacity.slim(node) for node in page]  # node objects are large, and there may be thousands
+            connection.capacity = capacity.of_nodes(nodes, in_cluster.node_selector if in_cluster else {})
+        except (RoadsteadError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             log.warning("cannot read the nodes of region %s: %s", region.metadata.name, error)
-            return
-        connection.capacity = capacity.of_nodes(nodes, in_cluster.node_selector if in_cluster else {})
 
     def _publish(self, region: Region, seen: Observation, connection: _Connection, ctx: Context) -> None:
         finding = find(seen, region.spec.probe.failure_threshold)
@@ -223,6 +234,7 @@ class RegionReconciler:
                 reachable=finding is None,
                 pending=finding is not None and finding.reason is Reason.NOT_PROBED,
                 message="" if finding is None else finding.message,
+                served=connection.member.served if connection.member is not None else frozenset(),
                 member=connection.member,
             )
         )

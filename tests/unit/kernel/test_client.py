@@ -84,8 +84,8 @@ async def client(server: Server) -> AsyncIterator[ClusterClient]:
     await made.close()
 
 
-async def failing(call: Awaitable[object]) -> RoadsteadError:
-    with pytest.raises(RoadsteadError) as error:
+async def failing(call: Awaitable[object]) -> Exception:
+    with pytest.raises((RoadsteadError, Fatal)) as error:
         await call
     return error.value
 
