@@ -194,7 +194,7 @@ def test_the_hub_may_write_every_type_of_child_and_nothing_else() -> None:
     objects = render()
     verbs = granted(named(objects, "ClusterRole", "roadstead-operator")["rules"])
     written = {resource for resource, allowed in verbs.items() if allowed & WRITES}
-    ours = {("roadstead.dev", resource) for kind in KINDS for resource in (kind.plural, f"{kind.plural}/status")}
+    ours = {("roadstead.dev", resource) for resource in ("regions/status", "chatservices", "chatservices/status")}
     others = {
         *((gvr.group, gvr.resource) for gvr in HUB_ONLY_TYPES),
         ("events.k8s.io", "events"),
@@ -208,8 +208,9 @@ def test_the_hub_may_write_every_type_of_child_and_nothing_else() -> None:
 
 def test_the_operator_cannot_make_or_replace_a_custom_resource() -> None:
     verbs = granted(named(render(), "ClusterRole", "roadstead-operator")["rules"])
+    assert verbs["roadstead.dev", "regions"] == {"list", "watch"}
+    assert verbs["roadstead.dev", "chatservices"] == {"get", "list", "watch", "patch"}  # patch: the finalizer
     for kind in KINDS:
-        assert verbs["roadstead.dev", kind.plural] == {"get", "list", "watch", "patch"}
         assert verbs["roadstead.dev", f"{kind.plural}/status"] == {"patch"}
 
 
