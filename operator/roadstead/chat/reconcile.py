@@ -159,7 +159,7 @@ class ChatReconciler:
         work = self._look(key, service, body, ctx)
         decision = self._decide(work, derived.remembered(service.status))
         stored = await self._store_revision(key, work)
-        if decision.persist_first:
+        if decision.persist_first or _lets_go(work.service.status, decision.state):
             await self._persist(work, decision)
         if stored:
             await _all(self._converge(work, name, decision.state) for name in work.looks)
@@ -510,6 +510,18 @@ class _Blocked(Exception):
     def __init__(self, outcome: RegionOutcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
+
+
+def _lets_go(known: ChatServiceStatus, state: rollout.State) -> bool:
+    """Whether a region no longer needs what the version before it needs, such as its configuration.
+
+    That is taken away then; if the status did not tell so first, a crash in between would have it made again.
+    """
+    return any(
+        region.last_good != entry.last_good_revision != ""
+        for entry in known.regions
+        if (region := state.regions.get(entry.name)) is not None
+    )
 
 
 def _facts(site: Site) -> RegionFacts:
