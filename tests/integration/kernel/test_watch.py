@@ -110,20 +110,17 @@ async def test_what_was_deleted_while_the_server_was_down_is_noticed(watched: Wa
 
 async def test_a_restart_in_which_nothing_happened_wakes_nobody(watched: Watched) -> None:
     await watched.converge("keeps")
+    other = Owner(watched.owner.hub, Key("ChatService", watched.space, "other"), "00000000-0000-0000-0000-000000000002")
+    desired = [child(gvr, watched.space, "sign") for gvr in (SERVICES, SECRETS)]
+    assert (await Applier(watched.member.client, watched.member.store, other, "").converge(desired)).complete
+    await eventually_async(lambda: len(watched.member.store.children(other.key)) == 2)
     watched.cluster.stop_apiserver()
     await asyncio.to_thread(watched.cluster.start_apiserver)
     watched.woken.clear()
-    api = watched.cluster.api
-    body = child(SERVICES, watched.space, "sign").body
-    await asyncio.to_thread(api.create, SERVICES.path(watched.space), body)  # not ours: to know that time has passed
-    await eventually_async(lambda: all(watcher.age() < 30 for watcher in watched.member.watchers))
-    labels = {objects.OWNER_NAME_LABEL: "other"}
-    await asyncio.to_thread(
-        api.request, "PATCH", SERVICES.path(watched.space, "keeps"), {"metadata": {"labels": labels}}
-    )
-    # The label is no longer ours, so it says nothing of an owner: the one that we know is told, and nobody else.
-    await eventually_async(lambda: watched.owner.key in watched.woken, deadline=60)
-    assert set(watched.woken) == {watched.owner.key}
+    for gvr in (SERVICES, SECRETS):  # a sign that both watches are back and have told everything
+        await asyncio.to_thread(watched.cluster.api.request, "DELETE", gvr.path(watched.space, "sign"))
+    await eventually_async(lambda: watched.member.store.children(other.key) == [], deadline=60)
+    assert set(watched.woken) == {other.key}
 
 
 async def test_a_frozen_server_that_goes_on_is_followed_on(watched: Watched) -> None:
