@@ -283,7 +283,10 @@ def test_another_cluster_under_the_same_name_is_not_written_to(world: World, bot
 
 
 def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World, service: MakeService) -> None:
-    body = service(spec__rollout={"bakeTime": "0s", "progressDeadline": "4s"})
+    secret = world.fresh_name("tls")
+    worlds.make_certificate(world.at_hub, secret)
+    rollout = {"bakeTime": "0s", "progressDeadline": "4s"}
+    body = service(spec__rollout=rollout, spec__tls={"secretName": secret})
     name = body["metadata"]["name"]
     world.at_hub.patch("regions", "hkg", {"spec": {"scheduling": "Cordoned"}}, "")
     try:
@@ -303,6 +306,14 @@ def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World
         assert (worlds.image_of(held), held["spec"]["replicas"]) == (worlds.IMAGE.format("1.0"), 1)
         moved = world.at["sgp"].get("deployments", f"{name}-sgp")
         assert (worlds.image_of(moved), moved["spec"]["replicas"]) == (worlds.IMAGE.format("2.0"), 3)
+        world.at_hub.delete("secrets", secret)  # a pass that fails must not have the limit forgotten
+        world.wait(name, "Ready", "False", reason="SecretMissing")
+        worlds.make_certificate(world.at_hub, secret, "two")
+        world.wait(name, "RolledOut", "False", reason="RegionCordoned")
+        copied = world.at_hub.get("secrets", secret)["data"]
+        eventually(lambda: world.at["hkg"].get("secrets", f"{name}-hkg-tls")["data"] == copied)
+        held = world.at["hkg"].get("deployments", f"{name}-hkg")
+        assert (worlds.image_of(held), held["spec"]["replicas"]) == (worlds.IMAGE.format("1.0"), 1)
         world.at["hkg"].delete("services", f"{name}-hkg")  # what is there is kept as it should be
         eventually(lambda: world.at["hkg"].find("services", f"{name}-hkg"), deadline=SETTLE_SECONDS)
     finally:
