@@ -18,10 +18,13 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def root() -> Iterator[None]:
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
+    logger, ours = logging.getLogger(), logging.getLogger("roadstead")
+    handlers, level, propagates = logger.handlers[:], logger.level, ours.propagate
+    ours.propagate = True  # the command line quietens it, and its tests run in this process too
     yield
-    logger.handlers[:], logger.level = handlers, level
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    ours.propagate = propagates
 
 
 def lines(capsys: Captured) -> list[dict[str, Any]]:
