@@ -13,12 +13,13 @@ import asyncio
 import base64
 import json
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
-from clusters import StartCluster, eventually, eventually_async, fresh_namespace
+from clusters import StartCluster, eventually, eventually_async
 from integration.kernel.bodies import child
 from localkube.bare import BareCluster
 from roadstead.kernel import objects
@@ -35,13 +36,15 @@ from roadstead.kernel.watch import Watcher
 
 @pytest.fixture(scope="module")
 def own(start_cluster: StartCluster) -> BareCluster:
-    return start_cluster("watched", controllers=True, scheduler=False, kwok=False)
+    return start_cluster("watched", controllers=False, scheduler=False, kwok=False)
 
 
 @pytest.fixture
 def space(own: BareCluster) -> str:
     eventually(own.api.ready, deadline=60)
-    return fresh_namespace(own, "watch")
+    name = f"watch-{uuid.uuid4().hex[:8]}"
+    own.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
 
 
 def etcd(cluster: BareCluster, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
