@@ -326,6 +326,7 @@ def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World
 def test_residency_is_not_given_up_for_anything(world: World, service: MakeService) -> None:
     world.at_hub.patch("regions", "sgp", {"spec": {"jurisdiction": "SG"}}, "")
     try:
+        world.wait("sgp", "Ready", "True", resource="regions", namespace="")
         name = service(ready=False, spec__residency={"jurisdictions": ["HK"]})["metadata"]["name"]
         said = world.wait(name, "Ready", "False", reason="OutsideResidency")
         assert "sgp lies in SG, outside spec.residency.jurisdictions (HK)" in condition_of(said, "Ready")["message"]
