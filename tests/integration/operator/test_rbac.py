@@ -23,7 +23,7 @@ Right = tuple[str, str, str]
 
 HUB_ONLY_IN_ADMISSION = {
     ("roadstead.dev", "chatservices/finalizers", "update"): (
-        "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which some distributions have and we have not"
+        "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which some distributions have"
     ),
 }
 """Granted and never sent, with the reason. Nothing belongs here that a test could use."""
