@@ -7,7 +7,7 @@
     │   ├── ServerFault      5xx
     │   ├── Conflict         409: somebody else wrote, or something is there already; 422 about metadata.uid
     │   └── Gone             410: the resourceVersion is too old; list again
-    └── Terminal             trying the same again cannot help; wait until the input changes
+    └── Terminal             trying the same again should not help; looked at again after a minute
         ├── NotFound         404
         ├── Unauthorised     401: the credentials are not accepted
         ├── Forbidden        403: RBAC, quota or Pod Security say no
@@ -59,7 +59,7 @@ class Gone(Retryable):
 
 
 class Terminal(RoadsteadError):
-    """Trying the same again cannot help."""
+    """Trying the same again should not help; the queue looks again after a minute all the same."""
 
 
 class NotFound(Terminal):
