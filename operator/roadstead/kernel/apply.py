@@ -169,6 +169,7 @@ class Applier:
         """Make the children what ``desired`` says, in parallel, and delete what is no longer desired.
 
         Nothing is deleted when any child could not be applied: a half-made state is not a reason to take more away.
+        Nor is what we never applied: a copy that a person made of a child has all its labels.
 
         Args:
             desired: all of them.
@@ -181,7 +182,8 @@ class Applier:
         tally = self._tally
         if prune and not (tally.failed or tally.refused or tally.conflicts):
             wanted = {(child.gvr, child.name) for child in desired}
-            await self.delete(record for identity, record in known.items() if identity not in wanted)
+            unwanted = (record for identity, record in known.items() if identity not in wanted)
+            await self.delete(record for record in unwanted if record.fields != NOTHING)
         return tally.outcome()
 
     async def delete(self, records: Iterable[Record]) -> Outcome:

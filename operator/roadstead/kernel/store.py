@@ -82,6 +82,7 @@ def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
 
     Labels that somebody else has written prove nothing: taken for true, an edit of one label would have a running
     Deployment deleted as an orphan of an owner who never existed, or as something that another owner does not want.
+    Nor does a copy in another namespace belong to the owner of the original: children live beside their owner.
     """
     labels = metadata.get("labels") or {}
     if labels.get(objects.HUB_LABEL) != hub or labels.get(objects.MANAGED_BY_LABEL) != objects.MANAGED_BY:
@@ -94,7 +95,8 @@ def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
         own = (fields.get("f:metadata") or {}).get("f:labels") or {}
         if any(f"f:{label}" not in own for label in _WHOSE if label in labels):
             return None
-    return Key(kind, labels.get(objects.OWNER_NAMESPACE_LABEL, ""), name)
+    namespace = labels.get(objects.OWNER_NAMESPACE_LABEL, "")
+    return Key(kind, namespace, name) if namespace in ("", metadata.get("namespace", "")) else None
 
 
 def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:

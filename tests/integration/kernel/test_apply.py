@@ -364,6 +364,41 @@ async def test_prune_takes_what_is_no_longer_wanted_and_nothing_else(place: Plac
             assert await place.client.find(gvr, place.space, "x" if gvr != DEPLOYMENTS else "dep") is None
 
 
+async def test_a_copy_that_somebody_makes_of_a_child_is_not_pruned(place: Place) -> None:
+    desired = child(CONFIG_MAPS, place.space)
+    await place.converge(desired)
+    copy = await place.get(CONFIG_MAPS)
+    for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        del copy["metadata"][field]
+    copy["metadata"]["name"] = "copy"
+    await place.client.create(CONFIG_MAPS, place.space, copy, manager="somebody")
+    known = place.member.store
+    await eventually_async(lambda: any(r.name == "copy" for r in known.children(place.owner.key)))
+    outcome = await place.converge(desired)
+    assert outcome.complete and outcome.deleted == 0
+    assert await place.client.find(CONFIG_MAPS, place.space, "copy") is not None
+
+
+async def test_a_copy_in_another_namespace_is_nobodys_child(place: Place) -> None:
+    """Taken for the child, it would have its uid written over the real one's, and be deleted with the service."""
+    desired = child(CONFIG_MAPS, place.space)
+    await place.converge(desired)
+    original = await place.get(CONFIG_MAPS)
+    copy = {**original, "metadata": {**original["metadata"], "namespace": "default"}}
+    for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        del copy["metadata"][field]
+    copy["metadata"]["name"] = name = f"copy-{place.space}"
+    made = await place.client.create(CONFIG_MAPS, "default", copy, manager="somebody")
+    try:
+        after = child(CONFIG_MAPS, place.space, "after")
+        await place.converge(desired, after)
+        await eventually_async(lambda: any(r.name == "after" for r in place.member.store.children(place.owner.key)))
+        await place.restart()
+        assert name not in [record.name for record in place.member.store.children(place.owner.key)]
+    finally:
+        await place.client.delete(CONFIG_MAPS, "default", name, uid=made["metadata"]["uid"])
+
+
 async def test_prune_of_one_region_leaves_another_in_the_same_cluster_alone(place: Place) -> None:
     applier = Applier(place.client, place.member.store, place.owner, "elsewhere")
     await applier.converge([child(SERVICES, place.space, "elsewhere")])

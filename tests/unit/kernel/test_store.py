@@ -246,6 +246,12 @@ def test_a_cluster_scoped_owner_has_no_namespace() -> None:
     assert owner_of(metadata, HUB) is None
 
 
+def test_a_copy_in_another_namespace_has_no_owner(store: ChildStore) -> None:
+    store.upsert(SERVICES, seen(A))
+    assert store.upsert(SERVICES, seen(A, number=2, version=2, namespace="elsewhere")) == []
+    assert [record.uid for record in store.children(A)] == [uid(1)]
+
+
 def test_old_news_of_another_owner_takes_nothing_from_the_present_one(store: ChildStore) -> None:
     store.upsert(SERVICES, seen(A, version=5), expected=True)
     assert store.upsert(SERVICES, seen(B, version=4), moved=True) == []
