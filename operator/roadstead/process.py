@@ -266,6 +266,7 @@ class Process:
     ) -> None:
         registry = kopf.OperatorRegistry()
         settings = informer.settings(streaming=informer.streams_lists(await self._version(client)))
+        await self._kinds_served(client)
         informer.register_login(registry, configuration)
         informer.register(registry, KINDS, self._resources, self._queue.add)
         if self._options.webhook_port:
@@ -379,6 +380,20 @@ class Process:
             except RoadsteadError as error:
                 log.warning("cannot read the hub's version: %s", error)
                 await self._clock.sleep(2.0)
+
+    async def _kinds_served(self, client: ClusterClient) -> None:
+        """Wait for our CRDs: kopf looks once for what it should watch, and never again."""
+        while True:
+            try:
+                missing = [gvr.resource for gvr in KINDS if not await client.serves(gvr)]
+            except RoadsteadError as error:
+                log.warning("cannot read what the hub serves: %s", error)
+            else:
+                if not missing:
+                    return
+                log.warning("the hub does not serve %s; apply the CRDs of this version", ", ".join(missing))
+            client.forget_discovery()
+            await self._clock.sleep(2.0)
 
     async def _cluster_id(self, client: ClusterClient) -> str:
         while True:

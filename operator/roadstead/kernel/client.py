@@ -25,7 +25,7 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from roadstead.kernel.errors import NotFound, ServerFault, Unreachable, from_status
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.kubeconfig import MemberAccess
-from roadstead.kernel.objects import Gvr
+from roadstead.kernel.objects import NAMESPACES, Gvr
 
 MAX_CONNECTIONS = 512
 CONCURRENT_REQUESTS = 32
@@ -252,12 +252,26 @@ class ClusterClient:
         """Ask the cluster again what it serves."""
         self._served.clear()
 
-    async def version(self, *, timeout: float = REQUEST_TIMEOUT) -> str:  # noqa: ASYNC109 - the HTTP client's own
-        """The API server's version, such as ``v1.36.3``; passes the gate, since this is how recovery is noticed."""
-        answer = await self._json("GET", "/version", timeout=timeout, guarded=False)
+    async def version(self) -> str:
+        """The API server's version, such as ``v1.36.3``."""
+        answer = await self._json("GET", "/version")
+        return str(answer.get("gitVersion", ""))
+
+    async def probe(self, *, timeout: float) -> str:  # noqa: ASYNC109 - the HTTP client's own
+        """Whether the cluster answers, and which it is: the uid of its namespace kube-system.
+
+        A quorum read, because an API server that has lost its etcd still tells its version and whatever it has in its
+        caches. Passes the gate, since this is how recovery is noticed.
+        """
+        path = NAMESPACES.path("", "kube-system")
+        answer = await self._json("GET", path, accept=_METADATA, timeout=timeout, guarded=False)
+        try:
+            uid = str(answer["metadata"]["uid"])
+        except (LookupError, TypeError) as error:
+            raise ServerFault(f"{self.name} answered a read of kube-system with something that is none") from error
         if self.gate is not None:
             self.gate.reset()
-        return str(answer.get("gitVersion", ""))
+        return uid
 
     async def watch(
         self,

@@ -177,13 +177,21 @@ class Leadership:
         self._valid_until = float("-inf")
         if held is None or not still_ours:
             return
-        spec = {**held["spec"], "holderIdentity": "", "renewTime": micro_time(self._clock.now())}
         try:
-            await self._client.replace(
-                objects.LEASES, self._namespace, self._name, {**held, "spec": spec}, manager=objects.FIELD_MANAGER
-            )
+            try:
+                await self._give_up(held)
+            except Conflict:  # a renewal that was called off on our side was carried out on the server's
+                lease = await self._client.get(objects.LEASES, self._namespace, self._name)
+                if (lease.get("spec") or {}).get("holderIdentity") == self.identity:
+                    await self._give_up(lease)
         except RoadsteadError as error:
             log.warning("could not release the lease: %s", error)
+
+    async def _give_up(self, lease: Mapping[str, Any]) -> None:
+        spec = {**lease["spec"], "holderIdentity": "", "renewTime": micro_time(self._clock.now())}
+        await self._client.replace(
+            objects.LEASES, self._namespace, self._name, {**lease, "spec": spec}, manager=objects.FIELD_MANAGER
+        )
 
     async def _renew(self) -> None:
         if self._held is None:

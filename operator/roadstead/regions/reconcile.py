@@ -177,11 +177,8 @@ class RegionReconciler:
         failure, unauthorised = "", False
         started = ctx.clock.monotonic()
         try:
-            connection.version = await member.client.version(timeout=region.spec.probe.timeout.total_seconds())
+            connection.cluster_id = await member.client.probe(timeout=region.spec.probe.timeout.total_seconds())
             ctx.metrics.region_probe.labels(region.metadata.name).set(ctx.clock.monotonic() - started)
-            if not connection.cluster_id:
-                namespace = await member.client.get(objects.NAMESPACES, "", "kube-system", metadata_only=True)
-                connection.cluster_id = namespace["metadata"]["uid"]
             connection.failures = 0
         except Unauthorised as error:
             failure, unauthorised = str(error), True
@@ -205,7 +202,7 @@ class RegionReconciler:
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
-        """Look at the nodes from time to time; not being allowed to is no reason to call the region unhealthy."""
+        """Look at version and nodes from time to time; not being allowed to is no reason to call the region unhealthy."""
         if ctx.clock.monotonic() - connection.surveyed_at < SURVEY_INTERVAL:
             return
         connection.surveyed_at = ctx.clock.monotonic()
@@ -213,11 +210,12 @@ class RegionReconciler:
         in_cluster = region.spec.cluster.in_cluster
         nodes: list[dict[str, Any]] = []
         try:
+            connection.version = await member.client.version()
             async for page, _ in member.client.pages(objects.NODES):
                 nodes += [capacity.slim(node) for node in page]  # node objects are large, and there may be thousands
             connection.capacity = capacity.of_nodes(nodes, in_cluster.node_selector if in_cluster else {})
         except (RoadsteadError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-            log.warning("cannot read the nodes of region %s: %s", region.metadata.name, error)
+            log.warning("cannot read version and nodes of region %s: %s", region.metadata.name, error)
 
     def _publish(self, region: Region, seen: Observation, connection: _Connection, ctx: Context) -> None:
         finding = find(seen, region.spec.probe.failure_threshold)

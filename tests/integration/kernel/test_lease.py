@@ -133,6 +133,27 @@ async def test_a_graceful_release_is_taken_up_at_once(clients: Clients) -> None:
     assert (await clients.spec())["holderIdentity"] == "b"
 
 
+async def test_a_release_after_a_renewal_whose_answer_was_lost_gives_the_lease_up_all_the_same(
+    clients: Clients,
+) -> None:
+    """As at a stop in the middle of a renewal: called off here, carried out there."""
+    first, holding = await clients.leader("a")
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+    await clients.kubectl("annotate", "lease", "lead", "changed=meanwhile")
+    await first.release()
+    assert (await clients.spec())["holderIdentity"] == ""
+
+
+async def test_a_release_takes_nothing_from_a_successor(clients: Clients) -> None:
+    first, holding = await clients.leader("a")
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+    await clients.kubectl("patch", "lease", "lead", "--type=merge", "-p", '{"spec":{"holderIdentity":"b"}}')
+    await first.release()
+    assert (await clients.spec())["holderIdentity"] == "b"
+
+
 async def test_who_comes_first_after_a_release_leads_at_once(clients: Clients) -> None:
     first, holding = await clients.leader("a")
     holding.cancel()

@@ -269,9 +269,22 @@ async def test_a_closed_way_costs_no_request_but_the_probe_passes(server: Server
         gate.failed(gate.enter(), "refused")
     assert isinstance(await failing(client.get(CONFIG_MAPS, "n", "c")), Unreachable)
     assert server.seen == []
-    await client.version()
+    server.answers(500)
+    assert isinstance(await failing(client.probe(timeout=5)), ServerFault), "an API server without its etcd"
+    assert isinstance(await failing(client.get(CONFIG_MAPS, "n", "c")), Unreachable), "and the way stays closed"
+    server.answers(200, b'{"metadata":{"uid":"u1"}}')
+    assert await client.probe(timeout=5) == "u1"
     await client.get(CONFIG_MAPS, "n", "c")
-    assert [request.path for request in server.seen] == ["/version", CONFIG_MAPS.path("n", "c")]
+    probe = "/api/v1/namespaces/kube-system"
+    assert [request.path for request in server.seen] == [probe, probe, CONFIG_MAPS.path("n", "c")]
+    await client.close()
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"metadata":{}}', b'{"metadata":null}'])
+async def test_a_probe_that_is_answered_with_something_else_has_failed(server: Server, answer: bytes) -> None:
+    client = ClusterClient("hkg", configuration(server))
+    server.answers(200, answer)
+    assert isinstance(await failing(client.probe(timeout=5)), ServerFault)
     await client.close()
 
 
