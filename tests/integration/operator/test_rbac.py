@@ -95,6 +95,7 @@ def live(world: World, kubeconfig: Path) -> None:
     flags = (f"--kubeconfig={kubeconfig}", "--webhook-port=19443", "--webhook-address=127.0.0.1")
     regions = ("here", "far")
     plain = chat("plain", regions, spec__autoscaling={"maxReplicas": 3}, spec__config={"CHAT_X": "1"})
+    plain["spec"]["rollout"] = {**plain["spec"].get("rollout", {}), "revisionHistoryLimit": 1}
     stored = chat("stored", regions, spec__storage={"size": "1Gi"}, spec__tls={"issuerRef": {"name": "ca"}})
     # A certificate that is no good: the one that is needed replaces it.
     worlds.make_certificate(world.at_hub, "roadstead-webhook-tls", "spoilt", NAMESPACE)
