@@ -1,4 +1,4 @@
-"""Somebody fights back: how a field that is changed again and again is put back less and less often."""
+"""Somebody fights back: how what is changed or deleted again and again is put back less and less often."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Contest:
         if self.rounds <= ROUNDS:
             return ""
         who = f" (field managers there: {', '.join(self.managers)})" if self.managers else ""
-        return f"{self.child} is changed back again and again{who}; let them leave the fields that roadstead owns alone"
+        return f"{self.child} is changed back or deleted again and again{who}; let them leave what roadstead owns alone"
 
     def ends(self, now: float) -> float:
         """Seconds until this can be forgotten, unless there is another repair; 0 or less when it can be."""

@@ -73,11 +73,11 @@ class Problem:
 class Outcome:
     """What a pass over one region's children did.
 
-    ``drifted`` names children that somebody else had changed and who that was, as far as the object tells; ``spared``
-    those that were left so for now because the caller wished it.
+    ``made`` names the children that were created; ``drifted`` those that somebody else had changed and who that was, as
+    far as the object tells; ``spared`` those that were left so, or absent, for now because the caller wished it.
     """
 
-    created: int = 0
+    made: tuple[str, ...] = ()
     updated: int = 0
     deleted: int = 0
     waiting: tuple[str, ...] = ()
@@ -86,6 +86,11 @@ class Outcome:
     drifted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     spared: tuple[str, ...] = ()
     failed: RoadsteadError | None = None
+
+    @property
+    def created(self) -> int:
+        """How many children were created."""
+        return len(self.made)
 
     @property
     def complete(self) -> bool:
@@ -100,7 +105,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Tally:
-    created: int = 0
+    made: list[str] = field(default_factory=list)
     updated: int = 0
     deleted: int = 0
     waiting: list[str] = field(default_factory=list)
@@ -112,7 +117,7 @@ class _Tally:
 
     def outcome(self) -> Outcome:
         return Outcome(
-            self.created,
+            tuple(sorted(self.made)),
             self.updated,
             self.deleted,
             tuple(sorted(self.waiting)),
@@ -174,7 +179,7 @@ class Applier:
         Args:
             desired: all of them.
             prune: whether to delete.
-            spare: children, as ``str`` of them, whose drift is left alone this time.
+            spare: children, as ``str`` of them, whose drift or absence is left alone this time.
         """
         self._spare = spare
         known = {(r.gvr, r.name): r for r in self._store.children(self._owner.key, self._region)}
@@ -199,6 +204,8 @@ class Applier:
                     pass
                 case Verdict.WAIT:
                     self._tally.waiting.append(str(child))
+                case Verdict.CREATE if str(child) in self._spare:
+                    self._tally.spared.append(str(child))
                 case Verdict.CREATE:
                     await self._create(child, body_hash)
                 case Verdict.INSPECT:
@@ -221,7 +228,7 @@ class Applier:
             await self._inspect(child, body_hash)
             return
         self._store.upsert(child.gvr, answer, expected=True)
-        self._tally.created += 1
+        self._tally.made.append(str(child))
 
     async def _update(self, child: Child, body_hash: bytes, uid: str, *, drifted: bool) -> None:
         if drifted and str(child) in self._spare:

@@ -15,10 +15,15 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
+from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.clock import Clock
 from roadstead.kernel.errors import RoadsteadError
 from roadstead.kernel.objects import Gvr, Key
+from roadstead.kernel.patience import PAUSE, patiently
 from roadstead.kernel.resources import ResourceStore
+
+DELIVERY_POLLS = 200
+"""Looks, 50 ms apart, at what kopf has delivered before our own list is made anew (something may have been deleted)."""
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +135,41 @@ def register_login(registry: kopf.OperatorRegistry, configuration: Configuration
     kopf.on.login(registry=registry, id="roadstead-login")(login)
 
 
+async def served(client: ClusterClient, kinds: tuple[Gvr, ...], clock: Clock) -> None:
+    """Wait for our CRDs: kopf looks once for what it should watch, and never again."""
+
+    async def missing() -> list[str]:
+        client.forget_discovery()
+        return [gvr.resource for gvr in kinds if not await client.serves(gvr)]
+
+    while absent := await patiently(missing, "read what the hub serves", clock):
+        log.warning("the hub does not serve %s; apply the CRDs of this version", ", ".join(absent))
+        await clock.sleep(PAUSE)
+
+
+async def delivered(client: ClusterClient, kinds: tuple[Gvr, ...], resources: ResourceStore, clock: Clock) -> None:
+    """Wait for kopf's first list, of which it does not tell: compare what it has brought with a list of our own."""
+
+    async def listed() -> dict[Key, int]:
+        found: dict[Key, int] = {}
+        for gvr in kinds:
+            async for items, _ in client.pages(gvr, metadata_only=True):
+                for metadata in (item["metadata"] for item in items):
+                    key = Key(gvr.kind, metadata.get("namespace", ""), metadata["name"])
+                    found[key] = int(metadata["resourceVersion"])
+        return found
+
+    while True:
+        pending = await patiently(listed, "list our own resources", clock)
+        for _ in range(DELIVERY_POLLS):
+            pending = {key: version for key, version in pending.items() if resources.version(key) < version}
+            if not pending:
+                return
+            await clock.sleep(0.05)
+
+
 async def resync(
-    pages: Callable[[Gvr], Any],
+    client: ClusterClient,
     kinds: tuple[Gvr, ...],
     resources: ResourceStore,
     enqueue: Callable[[Key], None],
@@ -141,7 +179,7 @@ async def resync(
     """Find deletions that a broken watch has hidden from kopf, which reports none after a new list.
 
     Args:
-        pages: lists a type, metadata only, page by page.
+        client: the hub.
         kinds: our kinds.
         resources: what is known.
         enqueue: gets the keys that are gone.
@@ -152,13 +190,13 @@ async def resync(
         await clock.sleep(interval)
         for gvr in kinds:
             try:
-                for key in await find_gone(pages, gvr, resources):
+                for key in await find_gone(client, gvr, resources):
                     enqueue(key)
             except RoadsteadError as error:
                 log.warning("cannot list %s to find deletions: %s", gvr, error)
 
 
-async def find_gone(pages: Callable[[Gvr], Any], gvr: Gvr, resources: ResourceStore) -> list[Key]:
+async def find_gone(client: ClusterClient, gvr: Gvr, resources: ResourceStore) -> list[Key]:
     """Compare what is known of a kind with a list; what is gone is forgotten and returned.
 
     Raises:
@@ -166,7 +204,7 @@ async def find_gone(pages: Callable[[Gvr], Any], gvr: Gvr, resources: ResourceSt
     """
     alive: set[Key] = set()
     version = 0
-    async for items, listed in pages(gvr):
+    async for items, listed in client.pages(gvr, metadata_only=True):
         version = int(listed or 0)
         for metadata in (item["metadata"] for item in items):
             alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))

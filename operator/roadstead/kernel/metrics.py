@@ -77,7 +77,7 @@ class Metrics(QueueMetrics):
         self.status_written = Counter("roadstead_status_writes", "Status writes", ["kind"], registry=registry)
         self.leader = Gauge("leader_election_master_status", "1 when this process leads", ["name"], registry=registry)
         self.loop_lag = Gauge("roadstead_event_loop_lag_seconds", "How late the event loop runs", registry=registry)
-        self.watch_age = Gauge(
+        self._watch_age = Gauge(
             "roadstead_watch_age_seconds",
             "Seconds since a cluster's quietest watch was heard",
             ["cluster"],
@@ -134,9 +134,15 @@ class Metrics(QueueMetrics):
 
     def forget_region(self, region: str) -> None:
         """The region is gone: so are its series."""
-        for gauge, label in ((self.region_up, region), (self.region_probe, region), (self.watch_age, region)):
+        for gauge in (self.region_up, self.region_probe):
             with contextlib.suppress(KeyError):
-                gauge.remove(label)
+                gauge.remove(region)
+
+    def observe_watches(self, ages: Mapping[str, float]) -> None:
+        """Take how long ago each connected cluster was heard; one without a connection has no series."""
+        self._watch_age.clear()
+        for cluster, age in ages.items():
+            self._watch_age.labels(cluster).set(age)
 
     def observe_queue(self, queue: WorkQueue) -> None:
         """Take the queue's depth and age; called before each scrape."""

@@ -202,7 +202,7 @@ class RegionReconciler:
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
-        """Look at version and nodes from time to time; not being allowed to is no reason to call the region unhealthy."""
+        """Look at version and nodes now and then; not being allowed to is no reason to call the region unhealthy."""
         if ctx.clock.monotonic() - connection.surveyed_at < SURVEY_INTERVAL:
             return
         connection.surveyed_at = ctx.clock.monotonic()

@@ -212,7 +212,7 @@ def test_who_fights_back_is_named_and_damped_and_holds_up_nothing_else(world: Wo
 
     eventually(fought, deadline=SETTLE_SECONDS, interval=0.02)
     message = world.condition(name, "Conflict")["message"]
-    assert f"Service chat/{name}-hkg is changed back again and again" in message
+    assert f"Service chat/{name}-hkg is changed back or deleted again and again" in message
 
     def left_alone() -> bool:  # one of the next edits meets a truce
         objects.patch("services", f"{name}-hkg", {"spec": {"ports": wrong}})
@@ -224,6 +224,28 @@ def test_who_fights_back_is_named_and_damped_and_holds_up_nothing_else(world: Wo
     objects.delete("networkpolicies", f"{name}-hkg-allow")
     eventually(lambda: objects.find("networkpolicies", f"{name}-hkg-allow"), deadline=2.0)
     eventually(lambda: objects.get("services", f"{name}-hkg")["spec"]["ports"] == right, deadline=SETTLE_SECONDS)
+
+
+def test_who_deletes_a_child_again_and_again_is_damped_too(world: World, service: MakeService) -> None:
+    name = service("hkg")["metadata"]["name"]
+    objects, child = world.at["hkg"], f"{name}-hkg-allow"
+
+    def fought() -> bool:
+        if objects.find("networkpolicies", child) is not None:
+            objects.delete("networkpolicies", child)
+        return bool(world.condition(name, "Conflict").get("reason") == "FoughtOver")
+
+    eventually(fought, deadline=SETTLE_SECONDS, interval=0.02)
+    assert f"NetworkPolicy chat/{child} is changed back or deleted again" in world.condition(name, "Conflict")["message"]
+
+    def left_alone() -> bool:
+        if objects.find("networkpolicies", child) is not None:
+            objects.delete("networkpolicies", child)
+        world.look_again(name)
+        return objects.find("networkpolicies", child) is None
+
+    eventually(left_alone, deadline=SETTLE_SECONDS)
+    eventually(lambda: objects.find("networkpolicies", child) is not None, deadline=SETTLE_SECONDS)
 
 
 def test_a_foreign_object_of_the_same_name_is_never_taken_over(world: World, service: MakeService) -> None:

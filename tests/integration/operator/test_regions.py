@@ -283,8 +283,9 @@ def test_another_cluster_under_the_same_name_is_not_written_to(world: World, bot
 
 
 def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World, service: MakeService) -> None:
-    secret = world.fresh_name("tls")
+    secret, next_secret = world.fresh_name("tls"), world.fresh_name("tls")
     worlds.make_certificate(world.at_hub, secret)
+    worlds.make_certificate(world.at_hub, next_secret, "next")
     rollout = {"bakeTime": "0s", "progressDeadline": "4s"}
     body = service(spec__rollout=rollout, spec__tls={"secretName": secret})
     name = body["metadata"]["name"]
@@ -298,15 +299,17 @@ def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World
         eventually(lambda: world.entry(new, "sgp")["phase"] == "Ready", deadline=SETTLE_SECONDS)
         assert not world.at["hkg"].children(new)
 
-        grown = edited(body, {"spec.replicas": 3, "spec.image": worlds.IMAGE.format("2.0")})
-        world.apply(grown)
+        changes = {"spec.image": worlds.IMAGE.format("2.0"), "spec.tls.secretName": next_secret}
+        world.apply(edited(body, {"spec.replicas": 3, **changes}))
         said = world.wait(name, "RolledOut", "False", reason="RegionCordoned")
         assert said["status"]["rollout"]["phase"] == "Complete"
         held = world.at["hkg"].get("deployments", f"{name}-hkg")
         assert (worlds.image_of(held), held["spec"]["replicas"]) == (worlds.IMAGE.format("1.0"), 1)
         moved = world.at["sgp"].get("deployments", f"{name}-sgp")
         assert (worlds.image_of(moved), moved["spec"]["replicas"]) == (worlds.IMAGE.format("2.0"), 3)
-        world.at_hub.delete("secrets", secret)  # a pass that fails must not have the limit forgotten
+        # What it runs names the former Secret, whose renewals it follows. A pass that fails must not have its limit
+        # forgotten.
+        world.at_hub.delete("secrets", secret)
         world.wait(name, "Ready", "False", reason="SecretMissing")
         worlds.make_certificate(world.at_hub, secret, "two")
         world.wait(name, "RolledOut", "False", reason="RegionCordoned")

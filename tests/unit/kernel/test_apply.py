@@ -67,7 +67,7 @@ def test_a_body_hash_is_of_the_body_and_of_the_owner() -> None:
 @pytest.mark.parametrize(
     ("outcome", "complete"),
     [
-        (Outcome(created=2, updated=1, deleted=1), True),
+        (Outcome(made=("a", "b"), updated=1, deleted=1), True),
         (Outcome(drifted=(("x", ()),)), True),
         (Outcome(waiting=("x",)), False),
         (Outcome(conflicts=(Problem("x", "y"),)), False),

@@ -1,0 +1,248 @@
+"""Making one region what the rollout says it should be; whatever goes wrong is this region's outcome only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from roadstead.api.chatservice import ChatService
+from roadstead.api.kinds import API_VERSION
+from roadstead.chat import desired, rollout
+from roadstead.chat.contest import Contest
+from roadstead.chat.history import RevisionHistory
+from roadstead.chat.observed import Certificate, Observed
+from roadstead.chat.outcome import OutcomeKind, RegionOutcome
+from roadstead.chat.removal import remaining
+from roadstead.chat.revisions import Revision
+from roadstead.chat.work import View, Work
+from roadstead.kernel import objects
+from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
+from roadstead.kernel.errors import RoadsteadError, Unreachable
+from roadstead.kernel.fieldset import other_managers
+from roadstead.kernel.fleet import Member
+from roadstead.kernel.logs import bound
+from roadstead.kernel.objects import CHAT_SERVICES, Child, Key
+from roadstead.kernel.templates import TemplateSet
+
+T = TypeVar("T")
+TLS_TYPE = "kubernetes.io/tls"
+OBSTACLE_RETRY = 15.0
+"""Seconds after which a region that lacked something or refused an object is tried again, besides every change."""
+
+
+class Converger:
+    """Builds, applies and prunes a service's children, region by region.
+
+    Args:
+        templates: of the room.
+        history: the stored revisions.
+    """
+
+    def __init__(self, templates: TemplateSet, history: RevisionHistory) -> None:
+        self._templates = templates
+        self._history = history
+        self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
+
+    async def converge(self, work: Work, state: rollout.State) -> None:
+        """All regions that can be written, side by side."""
+        await gathered(self._named(work, name, state.regions[name]) for name in work.views)
+
+    def forget(self, key: Key, regions: Iterable[str] | None = None) -> None:
+        """The service is gone, or has left these regions: nobody fights over it there any more."""
+        gone = None if regions is None else frozenset(regions)
+        for identity in [known for known in self._contests if known[0] == key and (gone is None or known[1] in gone)]:
+            del self._contests[identity]
+
+    async def _named(self, work: Work, name: str, region: rollout.RegionState) -> None:
+        with bound(region=name):
+            await self._region(work, name, region)
+
+    async def _region(self, work: Work, name: str, region: rollout.RegionState) -> None:
+        view = work.views[name]
+        digest = work.input_of(view, region)
+        if work.is_converged(view, region):
+            self._conclude(work, view, digest)
+            return
+        try:
+            children = await self._build(work, view, region)
+        except _Blocked as blocked:
+            work.outcomes[name] = blocked.outcome
+            work.look_again.append(OBSTACLE_RETRY)
+            return
+        except RoadsteadError as error:
+            _fail(work, name, view, error)
+            return
+        member = view.site.member
+        if member is None:
+            return
+        outcome = await self._apply(work, view, member, children, digest)
+        after = View(view.site, view.facts, view.entry, tuple(remaining(view.site, work.owner.key)), view.served)
+        if outcome.complete:
+            self._conclude(work, after, digest, spared=outcome.spared)
+            # The decision of this pass did not know that the region is as it should be: look once more. Our own status
+            # write wakes nobody, and without one (all was there already, after a crash) nothing else would.
+            work.again = work.again or not outcome.spared
+        elif outcome.failed is not None:
+            _fail(work, name, after, outcome.failed)
+        else:
+            _obstructed(work, name, after, outcome)
+
+    async def _apply(self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str) -> Outcome:
+        """Apply, but spare what somebody fights over while the truce lasts; remember who put up a fight."""
+        name, now = view.site.name, work.ctx.clock.monotonic()
+        contests = self._contests.get((work.owner.key, name), {})
+        owner = replace(work.owner, reference=reference_to(work.service)) if view.site.in_hub else work.owner
+        truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
+        outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce)
+        # Made from what was all there before: what had to be created had been deleted.
+        untouched = view.entry is not None and bool(view.entry.applied) and view.entry.input == digest
+        repaired = [*outcome.drifted, *((child, ()) for child in outcome.made if untouched)]
+        _account(work, outcome, len(repaired))
+        for child, managers in repaired:
+            known = self._contests.setdefault((work.owner.key, name), {})
+            known[child] = known.get(child, Contest()).repaired(child, managers, now)
+        for spared in (child for child in children if str(child) in outcome.spared):
+            contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
+        return outcome
+
+    async def _build(self, work: Work, view: View, region: rollout.RegionState) -> tuple[Child, ...]:
+        revision = await self._revision(work, region.revision)
+        last_good = (
+            await self._revision(work, region.last_good) if region.last_good not in ("", region.revision) else None
+        )
+        if revision is None:
+            message = f"revision {region.revision} is no longer stored; change the spec to roll out a new one"
+            raise _Blocked(view.outcome(OutcomeKind.BLOCKED, message))
+        observed = Observed(
+            served=view.served,
+            certificate=await _certificate(work, revision),
+            floor=work.floor.replicas,
+            present_replicas=view.present_replicas,
+            last_good=last_good,
+        )
+        missing = desired.missing(revision, observed)
+        if missing is not None:
+            raise _Blocked(view.outcome(OutcomeKind.BLOCKED, missing.message, missing.reason))
+        return desired.build(work.service, view.facts, revision, observed, self._templates)
+
+    async def _revision(self, work: Work, hash_: str) -> Revision | None:
+        if hash_ == work.target.hash:
+            return work.target
+        return await self._history.load(work.owner.key, hash_, work.ctx)
+
+    def _conclude(self, work: Work, view: View, digest: str, *, spared: Sequence[str] = ()) -> None:
+        """Every object is as it should be, but for those that are fought over and spared until their truce ends."""
+        now = work.ctx.clock.monotonic()
+        name = view.site.name
+        identity = (work.owner.key, name)
+        contests = {child: c for child, c in self._contests.get(identity, {}).items() if c.ends(now) > 0}
+        if contests:
+            self._contests[identity] = contests
+        else:
+            self._contests.pop(identity, None)
+        fights = [contest for contest in contests.values() if contest.message]
+        kind = OutcomeKind.CONTESTED if fights else OutcomeKind.APPLIED
+        message = "; ".join(contest.message for contest in fights)
+        work.look_again += [contest.left(now) if contest.child in spared else contest.ends(now) for contest in fights]
+        applied = view.applied
+        if spared:  # what is recorded must not be what somebody else made of it, or it would count as right for ever
+            applied = view.entry.applied if view.entry is not None else ""
+            work.drifting.add(name)
+        work.outcomes[name] = view.outcome(kind, message, applied=applied, input=digest)
+
+
+def reference_to(service: ChatService) -> dict[str, Any]:
+    """The ownerReference of children in the hub."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": CHAT_SERVICES.kind,
+        "name": service.metadata.name,
+        "uid": service.metadata.uid,
+        "controller": True,
+    }
+
+
+async def gathered(coroutines: Iterable[Awaitable[T]]) -> list[T]:
+    """Run them side by side to the end of every one, then raise what the first of them raised.
+
+    None may be left running: the next pass over the same owner would write beside it.
+    """
+    ended = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in ended if not isinstance(result, BaseException)]
+
+
+class _Blocked(Exception):
+    """Nothing can be made in a region yet; never leaves this module."""
+
+    def __init__(self, outcome: RegionOutcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+def _fail(work: Work, name: str, view: View, error: RoadsteadError) -> None:
+    kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
+    work.outcomes[name] = view.outcome(kind, str(error))
+    work.unfinished.append(f"region {name}: {error}")
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        work.retry_after = max(retry_after, work.retry_after or 0.0)
+
+
+def _obstructed(work: Work, name: str, view: View, outcome: Outcome) -> None:
+    """The cluster said no, or something lingers."""
+    if outcome.conflicts:
+        kind, message = OutcomeKind.CONFLICT, "; ".join(problem.message for problem in outcome.conflicts)
+    elif outcome.refused:
+        namespace = work.owner.key.namespace
+        kind, message = OutcomeKind.REFUSED, "; ".join(f"{p.child}: {p.message}" for p in outcome.refused)
+        if f'namespaces "{namespace}" not found' in message:
+            kind = OutcomeKind.NAMESPACE_MISSING
+            message = f"namespace {namespace} does not exist in region {name}; create it there"
+    else:
+        kind, message = OutcomeKind.WAITING, f"waiting for the deletion of {', '.join(outcome.waiting)}"
+    work.outcomes[name] = view.outcome(kind, message)
+    work.look_again.append(OBSTACLE_RETRY)
+
+
+def _account(work: Work, outcome: Outcome, repaired: int) -> None:
+    metrics = work.ctx.metrics
+    for action, count in (("create", outcome.created), ("update", outcome.updated), ("delete", outcome.deleted)):
+        if count:
+            metrics.children_written.labels(CHAT_SERVICES.kind, action).inc(count)
+    if repaired:
+        metrics.drift.labels(CHAT_SERVICES.kind).inc(repaired)
+    work.again = work.again or outcome.writes > 0
+
+
+async def _with_rivals(contest: Contest, child: Child, member: Member) -> Contest:
+    """Who fights is seen only while the other one wins: a repair takes the field, and the name with it."""
+    if contest.managers:
+        return contest
+    try:
+        found = await member.client.find(child.gvr, child.namespace, child.name, metadata_only=True)
+    except RoadsteadError:
+        return contest  # the next look tells
+    return replace(contest, managers=other_managers(found["metadata"], OUR_MANAGERS) if found is not None else ())
+
+
+async def _certificate(work: Work, revision: Revision) -> Certificate | None:
+    """The content of the Secret that the revision names, read only when children are made."""
+    name = revision.spec.tls.secret_name
+    if name is None:
+        return None
+    reading = work.secrets.get(name)
+    if reading is None:  # twelve regions need it at the same moment
+        find = work.ctx.hub.client.find(objects.SECRETS, work.owner.key.namespace, name)
+        reading = work.secrets[name] = asyncio.ensure_future(find)
+    secret = await reading
+    if secret is None or secret.get("type") != TLS_TYPE:
+        return None  # only this type is watched: another would be copied once and its renewal never seen
+    data: Mapping[str, str] = secret.get("data") or {}
+    if not data.get("tls.crt") or not data.get("tls.key"):
+        return None
+    return Certificate({part: data[part] for part in ("tls.crt", "tls.key", "ca.crt") if data.get(part)})

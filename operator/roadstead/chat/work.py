@@ -1,0 +1,154 @@
+"""What one pass over one service knows: the service, its regions as they are, and what has come of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from roadstead.api.chatservice import ChatService, ServiceRegionStatus
+from roadstead.api.conditions import Reason
+from roadstead.chat import peaks, rollout
+from roadstead.chat.outcome import OutcomeKind, RegionOutcome
+from roadstead.chat.placement import Placement, RegionFacts
+from roadstead.chat.revisions import Revision
+from roadstead.kernel.apply import applied_digest
+from roadstead.kernel.context import Context
+from roadstead.kernel.fleet import Site
+from roadstead.kernel.objects import Gvr
+from roadstead.kernel.ownership import Owner
+from roadstead.kernel.store import Record, WorkloadStatus
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One region of the topology before anything is done there.
+
+    ``entry`` is what the status records of it; ``records`` are the service's children there, as far as is known.
+    """
+
+    site: Site
+    facts: RegionFacts
+    entry: ServiceRegionStatus | None
+    records: tuple[Record, ...]
+    served: frozenset[Gvr]
+
+    @property
+    def applied(self) -> str:
+        """Digest of the children as they are; empty when there are none."""
+        return applied_digest(self.records) if self.records else ""
+
+    @property
+    def workload(self) -> WorkloadStatus | None:
+        """State of the Deployment or StatefulSet."""
+        return next((record.workload for record in self.records if record.workload is not None), None)
+
+    @property
+    def address(self) -> str:
+        """Where clients reach the region from outside its cluster; empty while that is not known."""
+        return next((record.address for record in self.records if record.address), "")
+
+    @property
+    def present_replicas(self) -> int | None:
+        """How many pods the service has here already, which a cordoned region may keep; None when it is new here."""
+        known = self.entry is not None and (self.entry.applied or self.records)
+        return self.entry.desired_replicas if self.entry is not None and known else None
+
+    def outcome(
+        self,
+        kind: OutcomeKind,
+        message: str = "",
+        reason: Reason | None = None,
+        *,
+        applied: str = "",
+        input: str = "",  # noqa: A002
+    ) -> RegionOutcome:
+        """An outcome here; what is recorded of the region stays recorded unless something else is given."""
+        recorded = self.entry
+        return RegionOutcome(
+            self.site.name,
+            kind,
+            message,
+            reason,
+            workload=self.workload,
+            applied=applied or (recorded.applied if recorded is not None else ""),
+            input=input or (recorded.input if recorded is not None else ""),
+            address=self.address,
+        )
+
+
+@dataclass(slots=True)
+class Work:
+    """One pass over one service. What is above the line is given; what is below it grows.
+
+    Attributes:
+        service: with the status as it was stored before.
+        body: the same as the API server has it.
+        owner: the service as the owner of children.
+        ctx: everything else.
+        placements: of the topology.
+        views: by region, of the regions that can be written.
+        target: the revision that the spec stands for.
+        floor: what the peaks ask for.
+        templates: digest of the room's templates.
+        certificates: by revision, identity and version of the TLS Secret that it names.
+
+        secrets: by name, TLS Secrets that are being read or were read in this pass.
+        outcomes: by region, what came of it.
+        drifting: regions where something is not as it should be and is left so for now.
+        again: look once more at once, since this pass changed what it decided from.
+        unfinished: what could not be done, in words.
+        retry_after: seconds that a server asked us to wait.
+        look_again: seconds after which something may be different by itself.
+    """
+
+    service: ChatService
+    body: Mapping[str, Any]
+    owner: Owner
+    ctx: Context
+    placements: tuple[Placement, ...]
+    views: Mapping[str, View]
+    target: Revision
+    floor: peaks.Floor
+    templates: str
+    certificates: dict[str, str]
+
+    secrets: dict[str, asyncio.Future[dict[str, Any] | None]] = field(default_factory=dict)
+    outcomes: dict[str, RegionOutcome] = field(default_factory=dict)
+    drifting: set[str] = field(default_factory=set)
+    again: bool = False
+    unfinished: list[str] = field(default_factory=list)
+    retry_after: float | None = None
+    look_again: list[float] = field(default_factory=list)
+
+    def input_of(self, view: View, region: rollout.RegionState) -> str:
+        """Digest of everything that a region's children are made from. The operator's version is not in it."""
+        facts = view.facts
+        parts = (
+            self.service.metadata.uid,
+            self.service.metadata.generation,
+            region.revision,
+            region.last_good,
+            self.templates,
+            facts.zones,
+            sorted(facts.node_selector.items()),
+            view.present_replicas if facts.cordoned else None,
+            self.floor.replicas,
+            self.certificates.get(region.revision, ""),
+            sorted(map(str, view.served)),
+        )
+        return blake2b(orjson.dumps(parts), digest_size=12).hexdigest()
+
+    def is_converged(self, view: View, region: rollout.RegionState) -> bool:
+        """Whether the children are what the status records, and so is what they were made from."""
+        entry = view.entry
+        return (
+            entry is not None
+            and bool(entry.applied)
+            and entry.applied == view.applied
+            and entry.input == self.input_of(view, region)
+        )

@@ -1,0 +1,72 @@
+"""When this process counts as alive, when as ready, and what a scrape brings up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roadstead.admission.server import WebhookServer
+from roadstead.admission.tls import ServingTls
+from roadstead.kernel.context import Context
+from roadstead.kernel.fleet import HUB_MEMBER
+from roadstead.kernel.health import Check, HealthServer
+from roadstead.kernel.watch import STALE_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What is looked at.
+
+    Attributes:
+        ctx: hub, fleet, queue, resources and metrics.
+        informed: whether kopf has delivered the first list of our resources.
+        server: the webhooks; None when they are off.
+        tls: their certificate.
+        secret: the name of the Secret with it.
+    """
+
+    ctx: Context
+    informed: Callable[[], bool]
+    server: WebhookServer | None
+    tls: ServingTls
+    secret: str
+
+    def health_server(self) -> HealthServer:
+        """A server that answers with these checks."""
+        ready: dict[str, Check] = {"informer": self._informer, "hub": self._hub, "webhooks": self._webhooks}
+        return HealthServer(
+            self.ctx.metrics,
+            self.ctx.clock,
+            live={"watches": self._watches},
+            ready=ready,
+            before_scrape=self._before_scrape,
+        )
+
+    def _watches(self) -> str:
+        # Only when another watch is heard: a hub that is away is no reason to restart us, let alone all of us.
+        ages = [watcher.age() for watcher in self.ctx.hub.watchers if not watcher.error]
+        stuck = len(ages) > 1 and min(ages) < STALE_AFTER < max(ages)
+        return f"a watch of the hub was last heard {max(ages):.0f} s ago, others just now" if stuck else ""
+
+    def _informer(self) -> str:
+        return "" if self.informed() else "the first list of our resources is not complete"
+
+    def _hub(self) -> str:
+        return "" if self.ctx.hub.synced else "the first list of our children in the hub is not complete"
+
+    def _webhooks(self) -> str:
+        if self.server is None or self.server.serving.is_set():
+            return ""
+        return f"webhooks are not served: Secret {self.secret} is not loaded yet"
+
+    def _before_scrape(self) -> None:
+        ctx, metrics = self.ctx, self.ctx.metrics
+        metrics.observe_queue(ctx.queue)
+        metrics.observe_resources(ctx.resources.readiness())
+        if self.tls.not_after is not None:
+            metrics.webhook_certificate.set(self.tls.not_after.timestamp())
+        ages = {HUB_MEMBER: ctx.hub.oldest_watch()}
+        for site in ctx.fleet.sites():
+            if site.member is not None and not site.in_hub:
+                ages[site.name] = site.member.oldest_watch()
+        metrics.observe_watches(ages)
