@@ -31,6 +31,10 @@ NAMESPACE = "chat"
 REGIONS = ("hkg", "sgp")
 CONCURRENCIES = (8, 16, 32)
 UNLOADED = 100
+RAW_BODIES = 8000
+"""Bodies sent raw to each member: more of them only take longer."""
+QUIET = 20.0
+"""Seconds until what a burst has left behind is gone."""
 CREATORS = 16
 TYPES = [gvr for gvr in CHILD_TYPES if gvr not in HUB_ONLY_TYPES and gvr not in OPTIONAL_TYPES]
 
@@ -193,12 +197,10 @@ def kopf_alone(hub: bare.BareCluster, services: int) -> float:
     return float(done.stdout.strip().splitlines()[-1])
 
 
-def resident(pid: int) -> float:
-    """Resident memory in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def memory(pid: int) -> dict[str, float]:
+    """Resident memory in MiB, now and at its highest."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: round(int(lines[key].split()[0]) / 1024, 1) for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
 
 
 async def measure(services: int, idle_seconds: float) -> dict[str, Any]:
@@ -242,12 +244,17 @@ async def _measured(
         result["operator_children_per_second"] = round(children / (end - started), 1)
         result["child_writes_per_child"] = round(children / (per_service * services), 4)
         statuses = operator.metric('roadstead_status_writes_total{kind="ChatService"}') - statuses
-        result["writes_per_service"] = round(statuses / services + 1, 2)  # and one for the finalizer
-        result["memory_mib"] = round(resident(operator.pid), 1)
-    bodies = await bodies_of(clients[0])
+        own = round(statuses / services + 1, 2)  # and one for the finalizer
+        result["writes_per_service"] = own
+        per_second = (children + (own + 1) * services) / (end - started)  # and one revision
+        result["operator_writes_per_second"] = round(per_second, 1)
+        await asyncio.sleep(QUIET)  # idle connections are closed after 15 s
+        result["memory_mib"] = memory(operator.pid)
+    bodies = (await bodies_of(clients[0]))[:RAW_BODIES]
     rates = {concurrency: await raw(bodies, concurrency) for concurrency in CONCURRENCIES}
     result["raw_children_per_second"] = {str(k): round(v, 1) for k, v in rates.items()}
     result["write_efficiency"] = round(result["operator_children_per_second"] / max(rates.values()), 3)
+    result["write_efficiency_with_own_writes"] = round(result["operator_writes_per_second"] / max(rates.values()), 3)
     result["kopf_alone_s"] = round(kopf_alone(hub, services + UNLOADED), 2)
     with Operator(hub) as operator:
         started = time.perf_counter()
@@ -256,10 +263,10 @@ async def _measured(
             await asyncio.sleep(0.05)
         result["cold_start_s"] = round(time.perf_counter() - started, 2)
         result["cold_start_to_kopf"] = round(result["cold_start_s"] / result["kopf_alone_s"], 2)
-        await asyncio.sleep(5)
+        await asyncio.sleep(QUIET)
         result["child_writes_after_restart"] = operator.metric("roadstead_child_writes_total")
         result["status_writes_after_restart"] = operator.metric('roadstead_status_writes_total{kind="ChatService"}')
-        result["memory_after_restart_mib"] = round(resident(operator.pid), 1)
+        result["memory_after_restart_mib"] = memory(operator.pid)
         before = cpu_seconds(operator.pid)
         await asyncio.sleep(idle_seconds)
         result["idle_cores"] = round((cpu_seconds(operator.pid) - before) / idle_seconds, 4)

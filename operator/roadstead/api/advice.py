@@ -83,7 +83,7 @@ def _replicas(spec: ChatServiceSpec) -> Iterator[tuple[str, int]]:
 
 
 def _drains(spec: ChatServiceSpec) -> Iterator[str]:
-    budget = spec.disruption_budget
+    budget = spec.budget
     for region, fewest in _replicas(spec):
         if budget.max_unavailable is not None:
             said = f"spec.disruptionBudget.maxUnavailable is {budget.max_unavailable}"

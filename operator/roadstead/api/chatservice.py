@@ -386,9 +386,10 @@ class ChatServiceSpec(Model):
         + ".",
         examples=[{"CHAT_TOKEN_PUBLIC_KEYS": "MCowBQYDK2VwAyEA"}],
     )
-    disruption_budget: DisruptionBudget = Field(
-        default=DisruptionBudget(max_unavailable=1),
-        description="How many pods of a region a node drain may take at once.",
+    disruption_budget: DisruptionBudget | None = Field(
+        default=None,  # not in the schema: a stored maxUnavailable would make it an error to apply minAvailable later
+        description="How many pods of a region a node drain may take at once. Absent: maxUnavailable 1.",
+        examples=[{"minAvailable": "50%"}],
     )
     rollout: Rollout = Field(default=Rollout(), description="How a new version goes from region to region.")
     retention: Retention = Field(
@@ -398,6 +399,11 @@ class ChatServiceSpec(Model):
         default=Monitoring(), description="The ServiceMonitor, made in every region that serves that kind."
     )
     termination: Termination = Field(default=Termination(), description="How a pod stops.")
+
+    @property
+    def budget(self) -> DisruptionBudget:
+        """The disruption budget that holds: the one that is set, or one pod at a time."""
+        return self.disruption_budget or DisruptionBudget(max_unavailable=1)
 
 
 class ChatService(Model):

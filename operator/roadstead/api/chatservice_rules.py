@@ -144,7 +144,7 @@ def _tls_members(chat: ChatService) -> tuple[Values, ...]:
 
 
 def _budget_members(chat: ChatService) -> tuple[Values, ...]:
-    budget = chat.spec.disruption_budget
+    budget = chat.spec.budget
     most, least = budget.max_unavailable is not None, budget.min_available is not None
     return once(most == least, number="both" if most else "none")
 

@@ -61,13 +61,13 @@ class ChatReconciler:
             return Result(unfinished=await sweep(key, ctx))
         if "deletionTimestamp" in body["metadata"]:
             return await self._remove(key, body, ctx)
+        if any(self._is_pending(name, ctx) for name in regions_of(body)):
+            return Result()  # the fleet tells when it has looked at the region
         try:
             service = parse("ChatService", body)
         except SpecError as error:
             await self._write_invalid(body, str(error), ctx)
             return Result()
-        if any(self._is_pending(name, ctx) for name in regions_of(body)):
-            return Result()  # the fleet tells when it has looked at the region
         if objects.FINALIZER not in service.metadata.finalizers:
             await _set_finalizer(key, body, ctx, present=True)
         work = await self._look(key, service, body, ctx)

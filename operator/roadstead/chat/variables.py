@@ -153,8 +153,8 @@ def _workload_variables(service: ChatService, size: Scale) -> dict[str, Any]:
             "class_name": spec.storage.storage_class_name,
             "on_delete": spec.storage.on_delete.value,
         },
-        "max_unavailable": spec.disruption_budget.max_unavailable,
-        "min_available": spec.disruption_budget.min_available,
+        "max_unavailable": spec.budget.max_unavailable,
+        "min_available": spec.budget.min_available,
     }
 
 

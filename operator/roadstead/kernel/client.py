@@ -31,12 +31,14 @@ MAX_CONNECTIONS = 512
 CONCURRENT_REQUESTS = 32
 """Requests under way to one cluster, watches not counted. More make an API server no faster (bench/), and each open
 connection costs memory; what waits here waits before its time-out begins to count."""
+CONCURRENT_LISTS = 2
+"""Pages of lists under way from one cluster: a start lists every type at once, and each page costs megabytes."""
 REQUEST_TIMEOUT = 10.0
 """Seconds in all for one request that is not a watch."""
 CONNECT_TIMEOUT = 3.0
 WATCH_SILENCE = 90.0
 """Seconds without a byte after which a watch is given up; the API server sends a bookmark about once a minute."""
-PAGE_SIZE = 500
+PAGE_SIZE = 100
 MAX_ANSWER = 64 * 2**20
 """Bytes of an answer, or of a line of a watch, above which it is given up: a member must not fill our memory."""
 MAX_RETRY_AFTER = 300.0
@@ -114,6 +116,7 @@ class ClusterClient:
         self._user_agent = user_agent
         self._served: dict[str, frozenset[str]] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._lists = asyncio.Semaphore(CONCURRENT_LISTS)
         configuration.connection_pool_maxsize = MAX_CONNECTIONS
         configuration.client_session_kwargs = {"trust_env": False, "auto_decompress": True}
         configuration.trace_configs = [] if guard is None else [_guarding(guard)]
@@ -166,14 +169,18 @@ class ClusterClient:
         if fields:
             query["fieldSelector"] = fields
         while True:
-            page = await self._json("GET", gvr.path(namespace), query=query, accept=accept, timeout=LIST_TIMEOUT)
+            async with self._lists:
+                page = await self._json("GET", gvr.path(namespace), query=query, accept=accept, timeout=LIST_TIMEOUT)
             metadata, items = page.get("metadata"), page.get("items") or []  # an empty metadata list has items: null
             if not isinstance(metadata, dict) or not isinstance(items, list):
                 raise ServerFault(f"{self.name} answered a list of {gvr} with something that is none")
-            yield items, metadata.get("resourceVersion", "")
-            if not metadata.get("continue"):
+            version, token = metadata.get("resourceVersion", ""), metadata.get("continue")
+            del page, metadata  # two pages of each of thirty collections at once are what a start would cost in memory
+            yield items, version
+            del items
+            if not token:
                 return
-            query["continue"] = metadata["continue"]
+            query["continue"] = token
 
     async def apply(
         self,

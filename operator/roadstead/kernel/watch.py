@@ -176,6 +176,7 @@ class Watcher:
                 uids.add(item["metadata"]["uid"])
                 self._sink.seen(self.gvr, item, moved=False)
             self._last_seen = self._clock.monotonic()
+            del items  # not two pages at once
             await asyncio.sleep(0)  # a long list must not hold the loop
         self._sink.listed(self.gvr, uids, int(version or 0))
         self._version = version

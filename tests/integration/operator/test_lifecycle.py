@@ -544,7 +544,7 @@ def test_a_region_that_leaves_the_topology_is_emptied_and_may_come_back(world: W
 
 
 def test_changes_that_make_no_new_version_restart_nothing(world: World, service: MakeService) -> None:
-    body = service(spec__disruptionBudget={"minAvailable": 1})
+    body = service()
     name = body["metadata"]["name"]
     revision = world.status(name)["revision"]
     templates = {r: o.get("deployments", f"{name}-{r}")["spec"]["template"] for r, o in world.at.items()}
