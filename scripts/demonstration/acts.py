@@ -161,6 +161,10 @@ def roll_back(stage: Stage) -> None:
         image = stage.region_kubectl(region, "-n", NAMESPACE, "get", f"statefulset/{SERVICE}-{region}", "-o", path)
         if image != stage.images.second.reference:
             raise PromiseBrokenError(f"region {region} runs {image} after the rollback")
+    path = "jsonpath={.status.rollout.message}"
+    why = stage.kubectl("-n", NAMESPACE, "get", f"chatservice/{SERVICE}", "-o", path, show=True)
+    if "ImagePull" not in why:
+        raise PromiseBrokenError(f"the status does not tell why the pods did not start: {why}")
     stage.kubectl("-n", NAMESPACE, "get", f"chatservice/{SERVICE}", "-o", "wide", show=True)
 
 

@@ -84,7 +84,7 @@ The argument is the list of verbs, so that a member can be given reading everywh
 {{- /* What the operator reads to know a region's health, version and capacity. */ -}}
 {{- define "roadstead.observeRules" -}}
 - apiGroups: [""]
-  resources: [nodes]
+  resources: [nodes, pods]
   verbs: [list]
 - apiGroups: [""]
   resources: [namespaces]

@@ -19,11 +19,10 @@ from roadstead.admission.rules import (
     needs_services,
     placed_in,
 )
-from roadstead.api.kinds import CHAT_SERVICE, REGION, Kind
 from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region
-from roadstead.kernel.objects import SECRETS, Gvr
+from roadstead.kernel.objects import CHAT_SERVICES, REGIONS, SECRETS, Gvr
 
 
 class FactCluster(Protocol):
@@ -34,14 +33,6 @@ class FactCluster(Protocol):
 
     def pages(self, gvr: Gvr) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         """List a collection over all namespaces, page by page."""
-
-
-def _gvr(kind: Kind) -> Gvr:
-    return Gvr(kind.group, kind.version, kind.plural, kind.kind, namespaced=kind.namespaced)
-
-
-CHAT_SERVICES = _gvr(CHAT_SERVICE)
-REGIONS = _gvr(REGION)
 
 
 class FactFinder:

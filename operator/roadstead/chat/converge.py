@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -14,8 +15,9 @@ from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.observed import Certificate, Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
+from roadstead.chat.pods import obstacle
 from roadstead.chat.removal import remaining
-from roadstead.chat.revisions import Revision
+from roadstead.chat.revisions import INSTANCE_LABEL, Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
 from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
@@ -23,13 +25,19 @@ from roadstead.kernel.errors import RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
 from roadstead.kernel.logs import bound
-from roadstead.kernel.objects import CHAT_SERVICES, Child, Key
+from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Key
 from roadstead.kernel.templates import TemplateSet
 
 T = TypeVar("T")
+PODS_ASKED = 20
+"""Pods that are read when a rollout does not get further; they have one template, so a few tell as much as all."""
 TLS_TYPE = "kubernetes.io/tls"
+PODS_TIMEOUT = 2.0
+"""Seconds that the answer may take: it is only words, and other regions wait for this pass."""
 OBSTACLE_RETRY = 15.0
 """Seconds after which a region that lacked something or refused an object is tried again, besides every change."""
+
+log = logging.getLogger(__name__)
 
 
 class Converger:
@@ -78,7 +86,7 @@ class Converger:
         if member is None:
             return
         outcome = await self._apply(work, view, member, children, digest)
-        after = View(view.site, view.facts, view.entry, tuple(remaining(view.site, work.owner.key)), view.served)
+        after = replace(view, records=tuple(remaining(view.site, work.owner.key)))
         if outcome.complete:
             self._conclude(work, after, digest, spared=outcome.spared)
             # The decision of this pass did not know that the region is as it should be: look once more. Our own status
@@ -228,6 +236,22 @@ async def _with_rivals(contest: Contest, child: Child, member: Member) -> Contes
     except RoadsteadError:
         return contest  # the next look tells
     return replace(contest, managers=other_managers(found["metadata"], OUR_MANAGERS) if found is not None else ())
+
+
+async def why_not_ready(view: View, key: Key) -> str:
+    """What keeps the service's pods in a region from being ready; empty when they cannot be asked."""
+    labels = f"{INSTANCE_LABEL}={key.name},{objects.REGION_LABEL}={view.site.name}"
+    if view.site.member is None:
+        return ""
+    try:
+        async with asyncio.timeout(PODS_TIMEOUT):
+            async for pods, _ in view.site.member.client.pages(
+                PODS, key.namespace, labels=labels, page_size=PODS_ASKED
+            ):
+                return obstacle(pods)
+    except (RoadsteadError, TimeoutError) as error:  # a member profile from before this was asked, for one
+        log.info("cannot read the pods of %s in region %s: %s", key, view.site.name, str(error) or "no answer in time")
+    return ""
 
 
 async def _certificate(work: Work, revision: Revision) -> Certificate | None:

@@ -58,6 +58,7 @@ class RegionOutcome:
         workload: the Deployment's or StatefulSet's state; None when there is none or it is not known.
         applied: digest of the children as they were applied.
         input: digest of what they were made from.
+        pods: what keeps its pods from being ready, in the kubelet's or the scheduler's words; empty when unknown.
         address: where clients reach the region from outside its cluster, when that is known.
     """
 
@@ -69,6 +70,7 @@ class RegionOutcome:
     applied: str = ""
     input: str = ""
     address: str = ""
+    pods: str = ""
 
     @property
     def why(self) -> Reason | None:

@@ -7,6 +7,7 @@ the children are those that the status records, and that is all there is to see.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +16,12 @@ from roadstead.api.parse import dump, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
-from roadstead.chat.converge import OBSTACLE_RETRY, Converger, gathered, reference_to
+from roadstead.chat.converge import OBSTACLE_RETRY, Converger, gathered, reference_to, why_not_ready
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.observed import Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.placement import RegionFacts
+from roadstead.chat.pods import ask_in
 from roadstead.chat.removal import abandoned, leave, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
@@ -101,6 +103,7 @@ class ChatReconciler:
             for place in placements
             if place.writable and (site := ctx.fleet.site(place.region)) is not None
         }
+        look_again = await self._ask_pods(service, views, ctx)
         autoscaling = service.spec.autoscaling
         target = revisions.revision_of(service.spec, self._templates)
         return Work(
@@ -114,7 +117,18 @@ class ChatReconciler:
             floor=peaks.floor(autoscaling.peaks if autoscaling else (), ctx.clock.now()),
             templates=self._template_digest,
             certificates=await self._certificates(key, service.status, target, ctx),
+            look_again=look_again,
         )
+
+    async def _ask_pods(self, service: ChatService, views: dict[str, View], ctx: Context) -> list[float]:
+        """Ask the pods for which a rollout has waited what keeps them; returns when to ask those that get more time."""
+        key, now = Key(CHAT_SERVICES.kind, service.metadata.namespace, service.metadata.name), ctx.clock.now()
+        limit = service.spec.rollout.progress_deadline
+        waits = {name: ask_in(view.entry, view.workload, limit, now) for name, view in views.items()}
+        asked = [name for name, wait in waits.items() if wait == 0]
+        told = await gathered(why_not_ready(views[name], key) for name in asked)
+        views |= {name: replace(views[name], pods=words) for name, words in zip(asked, told, strict=True)}
+        return [wait for wait in waits.values() if wait]
 
     async def _certificates(self, key: Key, known: ChatServiceStatus, target: Revision, ctx: Context) -> dict[str, str]:
         """Versions of the TLS Secrets: a region that keeps an older revision follows the renewals of that one's."""

@@ -145,7 +145,8 @@ def _detail(outcome: RegionOutcome | None) -> str:
         return ""
     # Which of the ready pods are new ones is not told; the old ones are ready as a rule, so they are not counted.
     ready = max(0, min(workload.updated, workload.ready - (workload.replicas - workload.updated)))
-    return workload.failure or f"{ready} of {workload.wanted} pods are ready"
+    pods = f"; {outcome.pods}" if outcome.pods else ""
+    return workload.failure or f"{ready} of {workload.wanted} pods are ready{pods}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class View:
     """One region of the topology before anything is done there.
 
     ``entry`` is what the status records of it; ``records`` are the service's children there, as far as is known.
+    Where a rollout waits for pods, ``pods`` says what keeps them.
     """
 
     site: Site
@@ -36,6 +37,7 @@ class View:
     entry: ServiceRegionStatus | None
     records: tuple[Record, ...]
     served: frozenset[Gvr]
+    pods: str = ""
 
     @property
     def applied(self) -> str:
@@ -78,6 +80,7 @@ class View:
             applied=applied or (recorded.applied if recorded is not None else ""),
             input=input or (recorded.input if recorded is not None else ""),
             address=self.address,
+            pods=self.pods,
         )
 
 

@@ -60,9 +60,10 @@ class Controller:
         queue, metrics = self._ctx.queue, self._ctx.metrics
         started = self._ctx.clock.monotonic()
         outcome = "error"
+        limit = asyncio.timeout(RECONCILE_TIMEOUT)
         with bound(kind=key.kind, namespace=key.namespace, name=key.name, reconcile=f"{self._runs:x}"):
             try:
-                async with asyncio.timeout(RECONCILE_TIMEOUT):
+                async with limit:
                     result = await reconcile(key, self._ctx)
                 outcome = self._settle(key, result)
             except Fatal:
@@ -75,11 +76,12 @@ class Controller:
                 # nothing else would wake the key: only slower, never never.
                 delay = queue.retry(key, retry_after=TERMINAL_RETRY)
                 log.error("%s: %s; needs a change, looked at again in %.0f s", key, error, delay)
-            except TimeoutError:
-                log.error("%s: no end after %.0f s; again in %.1f s", key, RECONCILE_TIMEOUT, queue.retry(key))
-            except Exception:
-                metrics.panics(key.kind)
-                log.exception("%s: unexpected error; again in %.1f s", key, queue.retry(key))
+            except Exception as error:
+                if isinstance(error, TimeoutError) and limit.expired():
+                    log.error("%s: no end after %.0f s; again in %.1f s", key, RECONCILE_TIMEOUT, queue.retry(key))
+                else:
+                    metrics.panics(key.kind)
+                    log.exception("%s: unexpected error; again in %.1f s", key, queue.retry(key))
             finally:
                 metrics.reconciled(key.kind, outcome, self._ctx.clock.monotonic() - started)
 

@@ -94,6 +94,7 @@ CHAT_SERVICES = gvr_of(CHAT_SERVICE)
 
 NAMESPACES = Gvr("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES = Gvr("", "v1", "nodes", "Node", namespaced=False)
+PODS = Gvr("", "v1", "pods", "Pod")
 CONFIG_MAPS = Gvr("", "v1", "configmaps", "ConfigMap")
 SECRETS = Gvr("", "v1", "secrets", "Secret")
 SERVICE_ACCOUNTS = Gvr("", "v1", "serviceaccounts", "ServiceAccount")

@@ -106,11 +106,6 @@ class Watcher:
         """Whether the cluster serves the type."""
         return self.synced.is_set() and not self._absent
 
-    @property
-    def fresh(self) -> bool:
-        """Whether the collection was listed completely and the watch is alive."""
-        return self.synced.is_set() and self.age() < STALE_AFTER
-
     async def run(self) -> None:
         """Follow the collection until cancelled. Never raises for what the server does."""
         failures = 0

@@ -180,6 +180,16 @@ async def test_a_run_without_end_is_called_off(place: Place, monkeypatch: pytest
     assert place.runs == [A, A] and place.count("error") == 1
 
 
+async def test_a_time_out_inside_a_reconcile_is_a_bug_and_not_our_limit(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.outcomes[A] = [TimeoutError(), Result()]
+    place.queue.add(A)
+    await place.run(1)
+    assert place.runs == [A, A]
+    assert "unexpected error" in caplog.text and "no end after" not in caplog.text
+
+
 async def test_one_key_is_never_worked_on_twice_at_once_and_others_are(place: Place) -> None:
     going = asyncio.Event()
 

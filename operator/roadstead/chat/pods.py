@@ -1,0 +1,83 @@
+"""Why pods do not become ready, in the words of the kubelet and the scheduler. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from roadstead.api.chatservice import RegionStage, ServiceRegionStatus
+from roadstead.chat.status import is_ready
+from roadstead.kernel.store import WorkloadStatus
+
+PATIENCE: Final = timedelta(seconds=10)
+"""What pods get to start before they are asked what keeps them; most never are."""
+MESSAGE_LENGTH: Final = 300
+_ON_ITS_WAY: Final = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+
+def ask_in(
+    entry: ServiceRegionStatus | None, workload: WorkloadStatus | None, limit: timedelta, now: datetime
+) -> float | None:
+    """In how many seconds the pods of a region should be asked what keeps them; None when nothing waits for them.
+
+    Args:
+        entry: what the status records of the region.
+        workload: its Deployment or StatefulSet.
+        limit: ``spec.rollout.progressDeadline``; by then they have been asked.
+        now: the present moment.
+    """
+    if entry is None or entry.since is None or entry.stage not in (RegionStage.UPDATING, RegionStage.BAKING):
+        return None
+    if workload is None or not workload.replicas or is_ready(workload):
+        return None
+    return max(0.0, (entry.since + min(PATIENCE, limit / 2) - now).total_seconds())
+
+
+def obstacle(pods: Iterable[Mapping[str, Any]]) -> str:
+    """What keeps a pod from being ready; empty when none of them tells.
+
+    The newest pod that tells something speaks for all: they have one template.
+
+    Args:
+        pods: of one workload, as the API server has them.
+    """
+    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    alive.sort(key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]), reverse=True)
+    for pod in alive:
+        found = next(_obstacles(pod), "")
+        if found:
+            return f"pod {pod['metadata']['name']}: {found}"
+    return ""
+
+
+def _obstacles(pod: Mapping[str, Any]) -> Iterator[str]:
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            yield _said(condition.get("reason", ""), condition.get("message", ""))
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state = container.get("state") or {}
+        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+        last = (container.get("lastState") or {}).get("terminated") or {}
+        if waiting.get("reason") == "CrashLoopBackOff" and last:
+            # The kubelet's own message tells how long it waits, which changes, and not what happened.
+            yield f"CrashLoopBackOff, {_exit(container, last)}"
+        elif waiting.get("reason", "") not in _ON_ITS_WAY:
+            yield _said(waiting["reason"], waiting.get("message", ""))
+        elif ended.get("exitCode"):
+            yield _exit(container, ended)
+        elif "running" in state and container.get("ready") is False:
+            yield f"container {container.get('name')} runs, but its readiness probe fails"
+
+
+def _exit(container: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
+    why = _said(ended.get("reason", ""), ended.get("message", ""))
+    return (
+        f"container {container.get('name')} ended with exit code {ended.get('exitCode')} ({why or 'no reason given'})"
+    )
+
+
+def _said(reason: str, message: str) -> str:
+    message = " ".join(str(message).split())[:MESSAGE_LENGTH]
+    return f"{reason}: {message}" if reason and message else str(reason or message)
