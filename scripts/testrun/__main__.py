@@ -155,6 +155,7 @@ def _run_child(command: Sequence[str]) -> int:
 
 
 def _interrupt_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what it starts in the background ignore it
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
 
 
