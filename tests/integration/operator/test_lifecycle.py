@@ -236,7 +236,9 @@ def test_who_deletes_a_child_again_and_again_is_damped_too(world: World, service
         return bool(world.condition(name, "Conflict").get("reason") == "FoughtOver")
 
     eventually(fought, deadline=SETTLE_SECONDS, interval=0.02)
-    assert f"NetworkPolicy chat/{child} is changed back or deleted again" in world.condition(name, "Conflict")["message"]
+    assert (
+        f"NetworkPolicy chat/{child} is changed back or deleted again" in world.condition(name, "Conflict")["message"]
+    )
 
     def left_alone() -> bool:
         if objects.find("networkpolicies", child) is not None:

@@ -130,7 +130,13 @@ def live(world: World, kubeconfig: Path) -> None:
             world.wait_ready(name)
         world.apply(edited(plain, {"spec.replicas": 2, "spec.config": {"CHAT_X": "2"}, "spec.autoscaling": ABSENT}))
         world.wait_ready("plain")
-        world.delete("plain", "stored")
+        hopeless = {"requests": {"cpu": "1000"}, "limits": {"memory": "512Mi"}}
+        rollout = {"bakeTime": "0s", "progressDeadline": "4s", "onFailure": "Pause"}
+        world.apply(chat("stuck", regions, spec__resources=hopeless, spec__rollout=rollout))
+        eventually(
+            lambda: "Unschedulable" in world.condition("stuck", "Ready").get("message", ""), deadline=SETTLE_SECONDS
+        )
+        world.delete("plain", "stored", "stuck")
         leave_an_orphan(world)
     finally:
         world.stop()

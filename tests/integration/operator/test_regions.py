@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from .conftest import MakeService
 USUAL = 5.0
 """Seconds in which drift in a healthy region is repaired, whatever happens elsewhere; far above the usual and far below
 every time-out of ours."""
+VICTIMS = itertools.cycle(
+    [("networkpolicies", "{}-allow"), ("networkpolicies", "{}-default-deny"), ("poddisruptionbudgets", "{}")]
+)
+"""What is deleted to see drift repaired: not the same object again and again, which would be a fight."""
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +87,12 @@ def trouble(world: World, both: str, elsewhere: str, *reasons: str) -> Iterator[
     assert world.entry(both, "hkg")["phase"] == "Unreachable"
     assert world.entry(both, "sgp")["phase"] == "Ready"
     assert said["status"]["readyRegions"] == "1/2"
-    for name in (both, elsewhere):
-        world.at["sgp"].delete("networkpolicies", f"{name}-sgp-allow")
-    for name in (both, elsewhere):
-        eventually(lambda n=name: world.at["sgp"].find("networkpolicies", f"{n}-sgp-allow"), deadline=USUAL)  # type: ignore[misc]
+    resource, pattern = next(VICTIMS)
+    names = [pattern.format(f"{name}-sgp") for name in (both, elsewhere)]
+    for child in names:
+        world.at["sgp"].delete(resource, child)
+    for child in names:
+        eventually(lambda c=child: world.at["sgp"].find(resource, c), deadline=USUAL)  # type: ignore[misc]
     yield
     eventually(lambda: reason_of(world, "hkg") == "Connected", deadline=SETTLE_SECONDS, what="hkg is back")
     world.wait_ready(both)
