@@ -159,6 +159,13 @@ class Objects:
         return {event["reason"] for event in self.items("events", namespace) if event["regarding"]["name"] == regarding}
 
 
+    def told(self, name: str, namespace: str = NAMESPACE) -> list[str]:
+        """Every event about an object, in the order of time: for the message of a test that fails."""
+        events = [event for event in self.items("events", namespace) if event["regarding"]["name"] == name]
+        events.sort(key=lambda event: str(event.get("eventTime")))
+        return [f"{event.get('eventTime')} {event['reason']}: {event.get('note')}" for event in events]
+
+
 class World:
     """One hub, its members, and at most one operator that this object knows of.
 

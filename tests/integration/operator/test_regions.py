@@ -100,7 +100,7 @@ def trouble(world: World, both: str, elsewhere: str, *reasons: str) -> Iterator[
     if children is not None:
         assert versions(world.at["hkg"].children(both)) == versions(children), "nothing there was touched"
     ready = world.condition(elsewhere, "Ready")
-    assert (ready["status"], ready["lastTransitionTime"]) == ("True", since), "it was never anything but ready"
+    assert (ready["status"], ready["lastTransitionTime"]) == ("True", since), world.at_hub.told(elsewhere)
 
 
 class Line:
