@@ -33,6 +33,7 @@ CONCURRENCIES = (8, 16, 32)
 UNLOADED = 100
 RAW_BODIES = 8000
 """Bodies sent raw to each member: more of them only take longer."""
+LONGEST_START = 600.0
 QUIET = 20.0
 """Seconds until what a burst has left behind is gone."""
 CREATORS = 16
@@ -197,6 +198,17 @@ def kopf_alone(hub: bare.BareCluster, services: int) -> float:
     return float(done.stdout.strip().splitlines()[-1])
 
 
+def note(result: dict[str, Any]) -> None:
+    """Tell what is known so far: the next part may fail, and an hour is long."""
+    print(json.dumps(result), file=sys.stderr, flush=True)
+
+
+def settled(operator: Operator, services: int) -> bool:
+    """Whether a new operator has looked at every service and has nothing more to do."""
+    looked = operator.metric("controller_runtime_reconcile_total")
+    return looked >= services and operator.metric("workqueue_depth") == 0
+
+
 def memory(pid: int) -> dict[str, float]:
     """Resident memory in MiB, now and at its highest."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -250,17 +262,20 @@ async def _measured(
         result["operator_writes_per_second"] = round(per_second, 1)
         await asyncio.sleep(QUIET)  # idle connections are closed after 15 s
         result["memory_mib"] = memory(operator.pid)
+    note(result)
     bodies = (await bodies_of(clients[0]))[:RAW_BODIES]
     rates = {concurrency: await raw(bodies, concurrency) for concurrency in CONCURRENCIES}
     result["raw_children_per_second"] = {str(k): round(v, 1) for k, v in rates.items()}
     result["write_efficiency"] = round(result["operator_children_per_second"] / max(rates.values()), 3)
     result["write_efficiency_with_own_writes"] = round(result["operator_writes_per_second"] / max(rates.values()), 3)
     result["kopf_alone_s"] = round(kopf_alone(hub, services + UNLOADED), 2)
+    note(result)
     with Operator(hub) as operator:
         started = time.perf_counter()
-        operator.wait_leading()
-        while operator.metric("controller_runtime_reconcile_total") < services + UNLOADED:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+        operator.wait_leading(LONGEST_START)
+        result["cold_start_to_leading_s"] = round(time.perf_counter() - started, 2)
+        while not settled(operator, services + UNLOADED):  # noqa: ASYNC110
+            await asyncio.sleep(0.25)
         result["cold_start_s"] = round(time.perf_counter() - started, 2)
         result["cold_start_to_kopf"] = round(result["cold_start_s"] / result["kopf_alone_s"], 2)
         await asyncio.sleep(QUIET)

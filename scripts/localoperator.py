@@ -174,9 +174,9 @@ class Operator:
             float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
         )
 
-    def wait_leading(self) -> None:
+    def wait_leading(self, seconds: float = 30.0) -> None:
         """Wait until this process holds the lease."""
-        self._wait(lambda: self.metric("leader_election_master_status") == 1.0, "the operator to lead")
+        self._wait(lambda: self.metric("leader_election_master_status") == 1.0, "the operator to lead", seconds)
 
     def wait_ready(self) -> None:
         """Wait until ``/readyz`` says 200."""
