@@ -158,7 +158,6 @@ class Objects:
         """Reasons of the events about an object."""
         return {event["reason"] for event in self.items("events", namespace) if event["regarding"]["name"] == regarding}
 
-
     def told(self, name: str, namespace: str = NAMESPACE) -> list[str]:
         """Every event about an object, in the order of time: for the message of a test that fails."""
         events = [event for event in self.items("events", namespace) if event["regarding"]["name"] == name]

@@ -14,6 +14,8 @@ from demonstration.terminal import note, run
 MESSAGES = 10_000
 BAKE = "5s"
 PATIENT, IMPATIENT = "3m", "25s"
+BROKEN_IMAGE = "localhost:1/roadstead-chat:broken"
+"""Nobody listens there, so the kubelet knows at once; a name that nobody resolves takes it a minute here."""
 """``progressDeadline`` of versions that work, however slow the machine, and of the one that is known not to."""
 
 
@@ -153,7 +155,7 @@ def roll_out(stage: Stage) -> None:
 
 def roll_back(stage: Stage) -> None:
     """A version whose image does not exist: it stops in the first region and goes back by itself."""
-    apply(stage, "registry.example/roadstead-chat:broken", IMPATIENT)
+    apply(stage, BROKEN_IMAGE, IMPATIENT)
     _wait_observed(stage)
     follow(stage, "RolledBack", 240)
     for region in REGIONS:

@@ -139,6 +139,15 @@ def status_of(model: type[_Status], body: Mapping[str, Any]) -> _Status:
         return model()
 
 
+def is_status_readable(model: type[_Status], body: Mapping[str, Any]) -> bool:
+    """Whether this version can read the status that a body carries; a newer one may have written it."""
+    try:
+        model.model_validate(body.get("status") or {})
+    except ValidationError:
+        return False
+    return True
+
+
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}

@@ -21,7 +21,7 @@ from roadstead.chat.revisions import INSTANCE_LABEL, Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
 from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
-from roadstead.kernel.errors import RoadsteadError, Unreachable
+from roadstead.kernel.errors import Fatal, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
 from roadstead.kernel.logs import bound
@@ -29,6 +29,8 @@ from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Key
 from roadstead.kernel.templates import TemplateSet
 
 T = TypeVar("T")
+LONGEST_SHARED_WAIT = 10.0
+"""Seconds that a whole service waits because one region asked for it; what is more, only that region waits."""
 PODS_ASKED = 20
 """Pods that are read when a rollout does not get further; they have one template, so a few tell as much as all."""
 TLS_TYPE = "kubernetes.io/tls"
@@ -52,6 +54,7 @@ class Converger:
         self._templates = templates
         self._history = history
         self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
+        self._not_before: dict[tuple[Key, str], tuple[float, RegionOutcome]] = {}
 
     async def converge(self, work: Work, state: rollout.State) -> None:
         """All regions that can be written, side by side."""
@@ -60,18 +63,35 @@ class Converger:
     def forget(self, key: Key, regions: Iterable[str] | None = None) -> None:
         """The service is gone, or has left these regions: nobody fights over it there any more."""
         gone = None if regions is None else frozenset(regions)
-        for identity in [known for known in self._contests if known[0] == key and (gone is None or known[1] in gone)]:
-            del self._contests[identity]
+        for remembered in (self._contests, self._not_before):
+            for identity in [i for i in remembered if i[0] == key and (gone is None or i[1] in gone)]:
+                del remembered[identity]
 
     async def _named(self, work: Work, name: str, region: rollout.RegionState) -> None:
         with bound(region=name):
-            await self._region(work, name, region)
+            try:
+                await self._region(work, name, region)
+            except Fatal:
+                raise
+            except Exception as error:  # of ours, or a member's answer that nobody foresaw: other regions must go on
+                log.exception("unexpected error")
+                work.ctx.metrics.panics(CHAT_SERVICES.kind)
+                message = f"an error that nobody foresaw ({type(error).__name__}); the operator's log has it"
+                work.outcomes[name] = work.views[name].outcome(OutcomeKind.WAITING, message)
+                work.unfinished.append(f"region {name}: {message}")
 
     async def _region(self, work: Work, name: str, region: rollout.RegionState) -> None:
         view = work.views[name]
         digest = work.input_of(view, region)
         if work.is_converged(view, region):
             self._conclude(work, view, digest)
+            return
+        identity = (work.owner.key, name)
+        moment, busy = self._not_before.pop(identity, (0.0, None))
+        if busy is not None and (left := moment - work.ctx.clock.monotonic()) > 0:
+            self._not_before[identity] = (moment, busy)  # it asked for time; the others do not wait for that
+            work.outcomes[name] = replace(busy, workload=view.workload)
+            work.look_again.append(left)
             return
         try:
             children = await self._build(work, view, region)
@@ -80,7 +100,7 @@ class Converger:
             work.look_again.append(OBSTACLE_RETRY)
             return
         except RoadsteadError as error:
-            _fail(work, name, view, error)
+            self._fail(work, name, view, error)
             return
         member = view.site.member
         if member is None:
@@ -93,7 +113,10 @@ class Converger:
             # write wakes nobody, and without one (all was there already, after a crash) nothing else would.
             work.again = work.again or not outcome.spared
         elif outcome.failed is not None:
-            _fail(work, name, after, outcome.failed)
+            self._fail(work, name, after, outcome.failed)
+        elif outcome.unobstructed:
+            work.outcomes[name] = after.outcome(OutcomeKind.WAITING, f"somebody is changing {', '.join(outcome.stale)}")
+            work.unfinished.append(f"region {name}: somebody is changing {', '.join(outcome.stale)}")
         else:
             _obstructed(work, name, after, outcome)
 
@@ -160,6 +183,17 @@ class Converger:
             work.drifting.add(name)
         work.outcomes[name] = view.outcome(kind, message, applied=applied, input=digest)
 
+    def _fail(self, work: Work, name: str, view: View, error: RoadsteadError) -> None:
+        kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
+        outcome = work.outcomes[name] = view.outcome(kind, str(error))
+        retry_after = getattr(error, "retry_after", None)
+        work.unfinished.append(f"region {name}: {error}")
+        if retry_after is None:
+            return
+        work.retry_after = max(min(retry_after, LONGEST_SHARED_WAIT), work.retry_after or 0.0)
+        if retry_after > LONGEST_SHARED_WAIT:
+            self._not_before[work.owner.key, name] = (work.ctx.clock.monotonic() + retry_after, outcome)
+
 
 def reference_to(service: ChatService) -> dict[str, Any]:
     """The ownerReference of children in the hub."""
@@ -190,15 +224,6 @@ class _Blocked(Exception):
     def __init__(self, outcome: RegionOutcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
-
-
-def _fail(work: Work, name: str, view: View, error: RoadsteadError) -> None:
-    kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
-    work.outcomes[name] = view.outcome(kind, str(error))
-    work.unfinished.append(f"region {name}: {error}")
-    retry_after = getattr(error, "retry_after", None)
-    if retry_after is not None:
-        work.retry_after = max(retry_after, work.retry_after or 0.0)
 
 
 def _obstructed(work: Work, name: str, view: View, outcome: Outcome) -> None:
@@ -249,7 +274,8 @@ async def why_not_ready(view: View, key: Key) -> str:
                 PODS, key.namespace, labels=labels, page_size=PODS_ASKED
             ):
                 return obstacle(pods)
-    except (RoadsteadError, TimeoutError) as error:  # a member profile from before this was asked, for one
+    except (RoadsteadError, TimeoutError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # A member profile from before this was asked, for one; or an answer that no API server gives.
         log.info("cannot read the pods of %s in region %s: %s", key, view.site.name, str(error) or "no answer in time")
     return ""
 

@@ -10,7 +10,7 @@ from roadstead.kernel.apply import Applier, Outcome
 from roadstead.kernel.context import Context
 from roadstead.kernel.objects import Key
 from roadstead.kernel.ownership import Owner
-from roadstead.kernel.store import Record
+from roadstead.kernel.store import NOTHING, Record
 
 REMEMBERED = 1000
 """Revisions that are kept in memory; their content never changes, so only memory is at stake."""
@@ -54,7 +54,7 @@ class RevisionHistory:
         surplus |= {name for name, revision in known.items() if revision is None}
         surplus -= {f"{key.name}-{hash_}" for hash_ in in_use}  # one that cannot be read may be read by another version
         applier = Applier(ctx.hub.client, ctx.hub.store, owner, "")
-        await applier.delete(record for record in records if record.name in surplus)
+        await applier.delete(record for record in records if record.name in surplus and record.fields != NOTHING)
 
     async def _one(self, key: Key, record: Record, ctx: Context) -> Revision | None:
         identity = f"{record.uid}/{record.resource_version}"

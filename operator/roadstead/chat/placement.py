@@ -94,7 +94,9 @@ def residency_forbids_it(
     entry: TopologyRegion, facts: RegionFacts | None, residency: Residency | None, _here: bool
 ) -> Finding | None:
     """The service's data may not lie there. This holds for a cordoned or unreachable region just as well."""
-    if facts is None or residency is None or lies_within(facts.jurisdiction, residency.jurisdictions):
+    if facts is None or not facts.jurisdiction or residency is None:  # a Region whose spec cannot be read lies nowhere
+        return None
+    if lies_within(facts.jurisdiction, residency.jurisdictions):
         return None
     return Finding(
         Reason.OUTSIDE_RESIDENCY,

@@ -44,10 +44,11 @@ def obstacle(pods: Iterable[Mapping[str, Any]]) -> str:
     """
     alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     alive.sort(key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]), reverse=True)
-    for pod in alive:
-        found = next(_obstacles(pod), "")
-        if found:
-            return f"pod {pod['metadata']['name']}: {found}"
+    for look in (_obstacles, _steps):
+        for pod in alive:
+            found = next(look(pod), "")
+            if found:
+                return f"pod {pod['metadata']['name']}: {found}"
     return ""
 
 
@@ -71,6 +72,15 @@ def _obstacles(pod: Mapping[str, Any]) -> Iterator[str]:
             yield f"container {container.get('name')} runs, but its readiness probe fails"
 
 
+def _steps(pod: Mapping[str, Any]) -> Iterator[str]:
+    """What a pod is busy with, when none has failed: an image that takes long looks like this."""
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or ():
+        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
+        if reason:
+            yield f"container {container.get('name')} is still {reason}"
+
+
 def _exit(container: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
     why = _said(ended.get("reason", ""), ended.get("message", ""))
     return (
@@ -79,5 +89,7 @@ def _exit(container: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
 
 
 def _said(reason: str, message: str) -> str:
-    message = " ".join(str(message).split())[:MESSAGE_LENGTH]
+    message = " ".join(str(message).split())
+    if len(message) > MESSAGE_LENGTH:  # the cause comes last: "failed to pull ...: ...: i/o timeout"
+        message = f"{message[: MESSAGE_LENGTH // 3]} ... {message[-2 * MESSAGE_LENGTH // 3 :]}"
     return f"{reason}: {message}" if reason and message else str(reason or message)

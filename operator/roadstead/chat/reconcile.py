@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from roadstead.api.chatservice import ChatService, ChatServiceStatus
-from roadstead.api.parse import dump, parse, status_of
+from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
@@ -27,7 +27,7 @@ from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects, status
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Conflict, NotFound
+from roadstead.kernel.errors import Conflict, Invalid, NotFound
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.objects import CHAT_SERVICES, Key
 from roadstead.kernel.ownership import Owner
@@ -65,13 +65,20 @@ class ChatReconciler:
             return await self._remove(key, body, ctx)
         if any(self._is_pending(name, ctx) for name in regions_of(body)):
             return Result()  # the fleet tells when it has looked at the region
+        if not is_status_readable(ChatServiceStatus, body):
+            # It remembers which regions are in flight. Begun anew, a rollout would move them all at once.
+            raise Invalid(
+                "status cannot be read by this version of the operator; run the version that wrote it, or remove the "
+                "status (kubectl replace --subresource=status) to begin anew with all regions at once"
+            )
         try:
             service = parse("ChatService", body)
         except SpecError as error:
             await self._write_invalid(body, str(error), ctx)
             return Result()
         if objects.FINALIZER not in service.metadata.finalizers:
-            await _set_finalizer(key, body, ctx, present=True)
+            await _add_finalizer(key, body, ctx)
+            body = ctx.resources.get(key) or body
         work = await self._look(key, service, body, ctx)
         decision = self._decide(work, derived.remembered(service.status))
         stored = await self._store_revision(key, work)
@@ -265,18 +272,15 @@ class ChatReconciler:
         if outcomes:
             await self._write_deleting(body, outcomes, ctx)
             return Result(requeue_after=OBSTACLE_RETRY)
-        await _set_finalizer(key, body, ctx, present=False)
+        await _remove_finalizer(key, ctx.resources.get(key) or body, ctx)
         self._converger.forget(key)
         return Result()
 
     async def _write_deleting(
         self, body: Mapping[str, Any], outcomes: Mapping[str, RegionOutcome], ctx: Context
     ) -> None:
-        try:
-            service = parse("ChatService", body)
-        except SpecError:
-            return  # the spec was never carried out; the finalizer alone says that something is left
-        new = derived.deleting(service, outcomes, ctx.clock.now())
+        known = status_of(ChatServiceStatus, body)  # not the spec: one that cannot be read (any more) is deleted too
+        new = derived.deleting(known, outcomes, int(body["metadata"].get("generation", 0)), ctx.clock.now())
         await status.write(ctx, CHAT_SERVICES, body, dump(new))
 
 
@@ -322,19 +326,33 @@ def _until(moment: datetime, now: datetime) -> float:
     return max(0.05, (moment - now).total_seconds())
 
 
-async def _set_finalizer(key: Key, body: Mapping[str, Any], ctx: Context, *, present: bool) -> None:
-    """Add or remove our finalizer, and nothing else: under apply a list of ours that is left out goes away."""
-    metadata: dict[str, Any] = {"name": key.name, "namespace": key.namespace, "uid": body["metadata"]["uid"]}
-    if present:
-        metadata["finalizers"] = [objects.FINALIZER]
+async def _add_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> None:
+    metadata = {
+        "name": key.name,
+        "namespace": key.namespace,
+        "uid": body["metadata"]["uid"],
+        "finalizers": [objects.FINALIZER],
+    }
     patch = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
     try:
         answer = await ctx.hub.client.apply(
             CHAT_SERVICES, key.namespace, key.name, patch, manager=objects.FIELD_MANAGER
         )
     except (NotFound, Conflict):
-        if present:
-            raise Conflict(f"{key} is gone or was made anew") from None
+        raise Conflict(f"{key} is gone or was made anew") from None
+    ctx.resources.upsert(key.kind, answer)
+
+
+async def _remove_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> None:
+    """Take our finalizer away, whoever else has it too (a restored backup): an apply would only give up our share.
+
+    Raises:
+        Conflict: somebody wrote in between; it is tried again.
+    """
+    metadata = body["metadata"]
+    others = [name for name in metadata.get("finalizers") or () if name != objects.FINALIZER]
+    patch = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}}
+    try:
+        await ctx.hub.client.merge_patch(CHAT_SERVICES, key.namespace, key.name, patch, manager=objects.FIELD_MANAGER)
+    except NotFound:
         return
-    if present:
-        ctx.resources.upsert(key.kind, answer)

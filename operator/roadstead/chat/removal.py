@@ -7,14 +7,15 @@ stays behind then is found by its labels when the region returns, and swept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from roadstead.kernel import objects
-from roadstead.kernel.apply import Applier
+from roadstead.kernel.apply import Applier, Outcome
 from roadstead.kernel.context import Context
-from roadstead.kernel.errors import RoadsteadError
+from roadstead.kernel.errors import Fatal, RoadsteadError, ServerFault
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.objects import Key
 from roadstead.kernel.ownership import Owner
@@ -22,6 +23,9 @@ from roadstead.kernel.store import Record
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
 """On a service that is being deleted: names of regions, with commas between, that are not waited for; ``*`` for all."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,13 @@ async def leave(region: str, owner: Owner, ctx: Context, *, give_up: bool = Fals
             f"region {region} cannot be cleaned up: {why}; bring it back, delete the Region, or annotate the service "
             f"with {ABANDON_ANNOTATION}={region}",
         )
-    outcome = await Applier(site.member.client, site.member.store, owner, region).delete(remaining(site, owner.key))
+    try:
+        outcome = await Applier(site.member.client, site.member.store, owner, region).delete(remaining(site, owner.key))
+    except Fatal:
+        raise
+    except Exception as error:  # as in converge: what one region does must not hold up the others
+        log.exception("unexpected error while leaving region %s", region)
+        outcome = Outcome(failed=ServerFault(f"an error that nobody foresaw ({type(error).__name__}); see the log"))
     if give_up:
         return None
     if outcome.failed is not None:

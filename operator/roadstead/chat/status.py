@@ -127,11 +127,14 @@ def _view(
         ready=is_ready(workload),
         lost=workload is not None and workload.ready < min(before.ready_replicas, workload.wanted),
         # Before this pass has got as far as to hear it anew, what the cluster said last time is the best explanation.
-        detail=_detail(outcome) if outcome is None or outcome.settled or outcome.message else _unnamed(before),
+        detail=_detail(outcome) if outcome is None or outcome.settled or outcome.message else _said(before, outcome),
     )
 
 
-def _unnamed(before: ServiceRegionStatus) -> str:
+def _said(before: ServiceRegionStatus, outcome: RegionOutcome) -> str:
+    """What was said of the region before; not that its time is over, for that is said of this."""
+    if before.phase is RegionRolloutPhase.FAILED:
+        return _detail(outcome)
     return before.message.removeprefix(f"region {before.name}: ")
 
 
@@ -221,18 +224,17 @@ def invalid(status: ChatServiceStatus, message: str, generation: int, now: datet
     return status.model_copy(update={"observed_generation": generation, "conditions": changed})
 
 
-def deleting(service: ChatService, outcomes: Mapping[str, RegionOutcome], now: datetime) -> ChatServiceStatus:
+def deleting(
+    status: ChatServiceStatus, outcomes: Mapping[str, RegionOutcome], generation: int, now: datetime
+) -> ChatServiceStatus:
     """The status of a service that is being deleted: which regions still hold something of it, and why."""
-    before = {region.name: region for region in service.status.regions}
+    before = {region.name: region for region in status.regions}
     left = tuple(_leaving(outcome, before.get(outcome.region)) for outcome in outcomes.values())
     blocked = {
         outcome.region: outcome.message for outcome in outcomes.values() if outcome.kind is not OutcomeKind.REMOVING
     }
-    generation = service.metadata.generation
-    changed = conditions.deleting(
-        service.status.conditions, tuple(region.name for region in left), blocked, generation, now
-    )
-    return service.status.model_copy(
+    changed = conditions.deleting(status.conditions, tuple(region.name for region in left), blocked, generation, now)
+    return status.model_copy(
         update={
             "observed_generation": generation,
             "regions": left,

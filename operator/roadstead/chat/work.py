@@ -21,7 +21,7 @@ from roadstead.kernel.context import Context
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.objects import Gvr
 from roadstead.kernel.ownership import Owner
-from roadstead.kernel.store import Record, WorkloadStatus
+from roadstead.kernel.store import NOTHING, Record, WorkloadStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class View:
 
     @property
     def workload(self) -> WorkloadStatus | None:
-        """State of the Deployment or StatefulSet."""
-        return next((record.workload for record in self.records if record.workload is not None), None)
+        """State of the Deployment or StatefulSet; what we never applied, a copy of it, says nothing."""
+        return next((r.workload for r in self.records if r.workload is not None and r.fields != NOTHING), None)
 
     @property
     def address(self) -> str:
         """Where clients reach the region from outside its cluster; empty while that is not known."""
-        return next((record.address for record in self.records if record.address), "")
+        return next((record.address for record in self.records if record.address and record.fields != NOTHING), "")
 
     @property
     def present_replicas(self) -> int | None:

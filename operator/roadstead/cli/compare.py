@@ -102,7 +102,7 @@ def deletions(live: Live) -> list[Change]:
 async def _change(place: Place, child: Child, live: dict[str, Any] | None) -> Change:
     client, name = place.client, str(child)
     live = live or await client.find(child.gvr, child.namespace, child.name)
-    if live is not None and claim(live["metadata"], place.owner) is Claim.FOREIGN:
+    if live is not None and claim(live["metadata"], place.owner, place.region) is Claim.FOREIGN:
         return Change(name, Action.CONFLICT, message="exists and is not ours; delete it or rename the service")
     body = _body(place, child)
     try:

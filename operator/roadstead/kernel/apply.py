@@ -8,7 +8,8 @@ server: an apply with ``resourceVersion: "1"`` creates or answers 409; one with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from base64 import b64decode
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
@@ -16,12 +17,16 @@ from typing import Any
 
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
-from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError
+from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError, ServerFault
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
-from roadstead.kernel.objects import Child
+from roadstead.kernel.objects import Child, Gvr
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
 from roadstead.kernel.store import NOTHING, ChildStore, Record, to_record
 
+ROUNDS = 3
+"""How often a pass is made anew at once because somebody changed something meanwhile."""
+SHORTEST_QUOTE = 8
+"""Characters of a Secret's value, or of a line of it, that must not be repeated; fewer may be there by chance."""
 OUR_MANAGERS = frozenset({objects.FIELD_MANAGER, objects.STATUS_MANAGER, objects.HANDOVER_MANAGER})
 
 
@@ -74,7 +79,8 @@ class Outcome:
     """What a pass over one region's children did.
 
     ``made`` names the children that were created; ``drifted`` those that somebody else had changed and who that was, as
-    far as the object tells; ``spared`` those that were left so, or absent, for now because the caller wished it.
+    far as the object tells; ``spared`` those that were left so, or absent, for now because the caller wished it;
+    ``stale`` those that are, in the end, not what they should be all the same, because somebody was quicker.
     """
 
     made: tuple[str, ...] = ()
@@ -85,6 +91,7 @@ class Outcome:
     refused: tuple[Problem, ...] = ()
     drifted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     spared: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     failed: RoadsteadError | None = None
 
     @property
@@ -93,9 +100,14 @@ class Outcome:
         return len(self.made)
 
     @property
+    def unobstructed(self) -> bool:
+        """Whether the cluster took all that was sent."""
+        return not (self.waiting or self.conflicts or self.refused or self.failed)
+
+    @property
     def complete(self) -> bool:
         """Whether every child is now as desired, but for those that were spared."""
-        return not (self.waiting or self.conflicts or self.refused or self.failed)
+        return self.unobstructed and not self.stale
 
     @property
     def writes(self) -> int:
@@ -113,6 +125,7 @@ class _Tally:
     refused: list[Problem] = field(default_factory=list)
     drifted: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     spared: list[str] = field(default_factory=list)
+    stale: tuple[str, ...] = ()
     failed: RoadsteadError | None = None
 
     def outcome(self) -> Outcome:
@@ -124,7 +137,8 @@ class _Tally:
             tuple(sorted(self.conflicts, key=lambda problem: problem.child)),
             tuple(sorted(self.refused, key=lambda problem: problem.child)),
             tuple(sorted(self.drifted)),
-            tuple(sorted(self.spared)),
+            tuple(sorted(set(self.spared))),
+            self.stale,
             self.failed,
         )
 
@@ -150,6 +164,21 @@ def applied_digest(records: Iterable[Record]) -> str:
         state.update(record.body_hash)
         state.update(record.fields)
     return state.hexdigest()
+
+
+def without_content(child: Child, words: str) -> str:
+    """A cluster's words about a child, but not if they quote a Secret: a webhook may repeat what it refuses."""
+    if child.gvr != objects.SECRETS:
+        return words
+    parts: set[str] = set()
+    for encoded in (child.body.get("data") or {}).values():
+        decoded = b64decode(encoded).decode(errors="replace")
+        parts |= {encoded, decoded, *decoded.splitlines()}
+    if any(len(part) >= SHORTEST_QUOTE and part in words for part in parts):
+        return (
+            "the cluster's answer quotes the Secret and is not repeated here; ask the webhook or gateway in front of it"
+        )
+    return words
 
 
 class Applier:
@@ -182,14 +211,41 @@ class Applier:
             spare: children, as ``str`` of them, whose drift or absence is left alone this time.
         """
         self._spare = spare
-        known = {(r.gvr, r.name): r for r in self._store.children(self._owner.key, self._region)}
+        for _ in range(ROUNDS):
+            await self._pass(desired, prune=prune)
+            self._tally.stale = self._stale(desired, prune=prune)
+            if not self._tally.stale or not self._tally.outcome().unobstructed:
+                break
+        return self._tally.outcome()
+
+    async def _pass(self, desired: Sequence[Child], *, prune: bool) -> None:
+        known = self._known()
         await _gather(self._one(child, known.get((child.gvr, child.name))) for child in desired)
         tally = self._tally
         if prune and not (tally.failed or tally.refused or tally.conflicts):
-            wanted = {(child.gvr, child.name) for child in desired}
-            unwanted = (record for identity, record in known.items() if identity not in wanted)
-            await self.delete(record for record in unwanted if record.fields != NOTHING)
-        return tally.outcome()
+            await self.delete(self._unwanted(desired, known))
+
+    def _known(self) -> dict[tuple[Gvr, str], Record]:
+        return {(r.gvr, r.name): r for r in self._store.children(self._owner.key, self._region)}
+
+    def _unwanted(self, desired: Sequence[Child], known: Mapping[tuple[Gvr, str], Record]) -> list[Record]:
+        wanted = {(child.gvr, child.name) for child in desired}
+        return [r for identity, r in known.items() if identity not in wanted and r.fields != NOTHING]
+
+    def _stale(self, desired: Sequence[Child], *, prune: bool) -> tuple[str, ...]:
+        """What somebody changed, deleted or brought back while this was under way.
+
+        The event of it has been taken in already, and wakes nobody again: if what is known now were recorded as what
+        was applied, it would count as right for ever.
+        """
+        known, spared = self._known(), set(self._tally.spared)
+        judged = (
+            (child, judge(body_hash_of(child, self._owner.uid), known.get((child.gvr, child.name))))
+            for child in desired
+        )
+        stale = [str(child) for child, verdict in judged if verdict is not Verdict.KEEP and str(child) not in spared]
+        extra = self._unwanted(desired, known) if prune else []
+        return (*stale, *(f"{record.gvr.kind} {record.name}" for record in extra))
 
     async def delete(self, records: Iterable[Record]) -> Outcome:
         """Delete exactly these objects (by uid); those that linger are reported as waiting."""
@@ -215,9 +271,10 @@ class Applier:
         except Fatal:
             raise
         except (Forbidden, Invalid, NotFound) as error:  # not found: the namespace, or the type
-            self._tally.refused.append(Problem(str(child), str(error)))
+            self._tally.refused.append(Problem(str(child), without_content(child, str(error))))
         except RoadsteadError as error:
-            self._tally.failed = error
+            words = without_content(child, str(error))
+            self._tally.failed = error if words == str(error) else ServerFault(words)
 
     async def _create(self, child: Child, body_hash: bytes) -> None:
         body = stamped(child, self._owner, self._region, body_hash)
@@ -253,7 +310,7 @@ class Applier:
         if found is None:
             raise Conflict(f"{child} is gone")
         metadata = found["metadata"]
-        if claim(metadata, self._owner) is Claim.FOREIGN:
+        if claim(metadata, self._owner, self._region) is Claim.FOREIGN:
             message = f"{child} exists and is not ours; delete it or rename the service, it is never taken over"
             self._tally.conflicts.append(Problem(str(child), message))
             return

@@ -138,7 +138,8 @@ class ClusterClient:
             NotFound: it does not exist.
             RoadsteadError: see `roadstead.kernel.errors`; the same for every method here.
         """
-        return await self._json("GET", gvr.path(namespace, name), accept=_METADATA if metadata_only else _JSON)
+        accept = _METADATA if metadata_only else _JSON
+        return self._object(await self._json("GET", gvr.path(namespace, name), accept=accept))
 
     async def find(self, gvr: Gvr, namespace: str, name: str, *, metadata_only: bool = False) -> dict[str, Any] | None:
         """Like `get`, but None when it does not exist."""
@@ -174,6 +175,8 @@ class ClusterClient:
             metadata, items = page.get("metadata"), page.get("items") or []  # an empty metadata list has items: null
             if not isinstance(metadata, dict) or not isinstance(items, list):
                 raise ServerFault(f"{self.name} answered a list of {gvr} with something that is none")
+            for item in items:
+                self._object(item)
             version, token = metadata.get("resourceVersion", ""), metadata.get("continue")
             del page, metadata  # two pages of each of thirty collections at once are what a start would cost in memory
             yield items, version
@@ -203,14 +206,15 @@ class ClusterClient:
         if dry_run:
             query["dryRun"] = "All"
         path = gvr.path(namespace, name, subresource)
-        return await self._json("PATCH", path, query=query, body=body, content_type=_APPLY)
+        return self._object(await self._json("PATCH", path, query=query, body=body, content_type=_APPLY))
 
     async def merge_patch(
         self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str
     ) -> dict[str, Any]:
         """A JSON merge patch (RFC 7386); put ``metadata.resourceVersion`` or ``uid`` in to make it conditional."""
         query = {"fieldManager": manager}
-        return await self._json("PATCH", gvr.path(namespace, name), query=query, body=body, content_type=_MERGE)
+        path = gvr.path(namespace, name)
+        return self._object(await self._json("PATCH", path, query=query, body=body, content_type=_MERGE))
 
     async def create(self, gvr: Gvr, namespace: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
         """Create an object; `Conflict` when its name is taken."""
@@ -220,7 +224,8 @@ class ClusterClient:
         self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str
     ) -> dict[str, Any]:
         """Write a whole object; `Conflict` when ``metadata.resourceVersion`` is no longer the current one."""
-        return await self._json("PUT", gvr.path(namespace, name), query={"fieldManager": manager}, body=body)
+        path = gvr.path(namespace, name)
+        return self._object(await self._json("PUT", path, query={"fieldManager": manager}, body=body))
 
     async def delete(self, gvr: Gvr, namespace: str, name: str, *, uid: str) -> bool:
         """Delete exactly the object with this uid, its dependants in the background.
@@ -241,7 +246,8 @@ class ClusterClient:
             answer = await self._json("DELETE", gvr.path(namespace, name), body=body)
         except NotFound:
             return False
-        return "deletionTimestamp" in (answer.get("metadata") or {})
+        metadata = answer.get("metadata")
+        return isinstance(metadata, dict) and "deletionTimestamp" in metadata
 
     async def serves(self, gvr: Gvr) -> bool:
         """Whether the cluster serves this type; the answer is kept until `forget_discovery`."""
@@ -322,7 +328,7 @@ class ClusterClient:
                     raise _error(self.name, response.status, await _content(response), response.headers)
                 async for line in _lines(response.content):
                     yield self._event(line)
-        except (aiohttp.ClientError, TimeoutError, OSError, _TooLong) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError, _TooLong) as error:
             raise Unreachable(f"{self.name}: the watch of {gvr} broke: {_describe(error)}") from error
 
     def _event(self, line: bytes) -> WatchEvent:
@@ -331,13 +337,32 @@ class ClusterClient:
             kind, body = str(decoded["type"]), decoded["object"]
             if kind == "ERROR":
                 code, message = int(body.get("code", 500)), str(body.get("message", ""))
-            else:
+            elif kind == "BOOKMARK":
                 int(body["metadata"]["resourceVersion"])
+            else:
+                self._object(body)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ServerFault(f"{self.name} sent a line in a watch that is no event") from error
         if kind == "ERROR":
             raise from_status(code, f"{self.name}: {message}")
         return WatchEvent(kind, body)
+
+    def _object(self, body: Any) -> dict[str, Any]:
+        """The same body, when it is an object as every API server sends it; what is kept of it relies on that.
+
+        Raises:
+            ServerFault: it is not. A member that lies may harm its own region only.
+        """
+        try:
+            metadata = body["metadata"]
+            known = isinstance(metadata["name"], str) and len(bytes.fromhex(metadata["uid"].replace("-", ""))) == 16
+            known = known and 0 <= int(metadata["resourceVersion"]) < 2**63
+        except (LookupError, TypeError, ValueError, AttributeError):
+            known = False
+        if not known:
+            raise ServerFault(f"{self.name} answered with something that is no object")
+        checked: dict[str, Any] = body
+        return checked
 
     async def _headers(self, accept: str) -> dict[str, str]:
         if self._session.closed:  # a reconcile may hold on to a connection that was replaced meanwhile
@@ -401,7 +426,7 @@ class ClusterClient:
                 status = response.status
                 content = await _content(response)
                 answer_headers = response.headers
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:  # the last: a host that is none
             if gate is not None:
                 gate.failed(token, _describe(error))
             raise Unreachable(f"{self.name} does not answer: {_describe(error)}") from error
@@ -458,7 +483,8 @@ def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]
         if isinstance(parsed, dict):
             message = str(parsed.get("message") or parsed.get("reason") or "")
     except orjson.JSONDecodeError:
-        message = content[:200].decode(errors="replace").strip()
+        # Something in front of the API server. Its words are a page, often with a number that is another one each time.
+        message = f"not an API server's answer ({headers.get('Content-Type', 'no content type')})"
     retry_after: float | None = None
     with contextlib.suppress(ValueError):
         seconds = float(headers.get("Retry-After", ""))

@@ -53,9 +53,8 @@ class Gate:
             if now < self._open_until or self._trial is not None:
                 wait = max(0.1, self._open_until - now)
                 raise Unreachable(f"{self._name} does not answer: {self._why}", retry_after=wait)
-        elif (silence := self._silence(now)) > STALL_AFTER:
-            message = f"{self._name} has not answered for {silence:.0f} s"
-            raise Unreachable(message, retry_after=STALL_AFTER)
+        elif self._silence(now) > STALL_AFTER:  # for how long is no part of it: it ends up in a status
+            raise Unreachable(f"{self._name} does not answer at the moment", retry_after=STALL_AFTER)
 
     def enter(self) -> int:
         """Ask to send a request; the token goes to `answered`, `failed` or `left`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from roadstead.api.kinds import CHAT_SERVICE, REGION, Kind
 
@@ -59,10 +60,10 @@ class Gvr:
         base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         parts = [base]
         if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", quote(namespace, safe="")]
         parts.append(self.resource)
         if name:
-            parts.append(name)
+            parts.append(quote(name, safe=""))
         if subresource:
             parts.append(subresource)
         return "/".join(parts)

@@ -36,14 +36,18 @@ class Owner:
     reference: Mapping[str, Any] | None = None
 
 
-def claim(metadata: Mapping[str, Any], owner: Owner) -> Claim:
-    """What the object with this metadata is to ``owner``.
+def claim(metadata: Mapping[str, Any], owner: Owner, region: str) -> Claim:
+    """What the object with this metadata is to ``owner`` in a region.
+
+    A child of the same owner for another region is not: two regions of one cluster whose names make one name of two
+    children would take it from each other for ever.
 
     An object with our labels for this key but another owner uid is ours too: names are unique, so the former owner of
     that name is proven absent by the present one (it was deleted and made again while the region was away).
     """
     if owner_of(metadata, owner.hub) == owner.key:
-        return Claim.OURS
+        other = (metadata.get("labels") or {}).get(objects.REGION_LABEL, region)
+        return Claim.OURS if other == region else Claim.FOREIGN
     uid = (metadata.get("annotations") or {}).get(objects.OWNER_UID_ANNOTATION)
     if uid == owner.uid and owned_fields(metadata, objects.FIELD_MANAGER) is not None:
         return Claim.OURS

@@ -53,14 +53,18 @@ async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping
     """Apply ``status`` to the custom resource ``body`` if it differs from the one in there; returns whether it did.
 
     Raises:
-        Conflict: the resource is gone or was made anew; what was decided for it must not be carried out.
+        Conflict: the resource was changed meanwhile, or is gone; what was decided for it must not be carried out.
     """
     before = body.get("status") or {}
     if before == status:
         return False
     metadata = body["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
-    identity = {"name": name, "uid": metadata["uid"], **({"namespace": namespace} if namespace else {})}
+    # The version too: a write that was given up on our side, or by a former leader, may arrive late, and must not take
+    # the status back to what was decided then.
+    identity = {"name": name, "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+    if namespace:
+        identity["namespace"] = namespace
     patch = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": identity, "status": status}
     try:
         answer = await ctx.hub.client.apply(
@@ -68,7 +72,9 @@ async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping
         )
     except (NotFound, Conflict):
         await _gone(ctx, gvr, body)
-        raise Conflict(f"{gvr.kind} {name} is gone or was made anew; its status is not written") from None
+        raise Conflict(
+            f"{gvr.kind} {name} was changed, made anew or deleted meanwhile; it is looked at again"
+        ) from None
     except Invalid as error:
         raise Invalid(f"our own status of {gvr.kind} {name} is refused, which is a bug of ours: {error}") from error
     ctx.resources.upsert(gvr.kind, answer)

@@ -96,7 +96,7 @@ def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
         if any(f"f:{label}" not in own for label in _WHOSE if label in labels):
             return None
     namespace = labels.get(objects.OWNER_NAMESPACE_LABEL, "")
-    return Key(kind, namespace, name) if namespace in ("", metadata.get("namespace", "")) else None
+    return Key(kind, namespace, name) if namespace == metadata.get("namespace", "") else None
 
 
 def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:

@@ -42,6 +42,9 @@ from roadstead.kernel.errors import Terminal
 
 SUFFIX: Final = ".yaml.j2"
 _EXPRESSION: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\s*\|\s*(optional|text))?")
+"""All that an expression may be. Stored templates come from objects in the cluster: whoever can write one of those must
+not be able to have the operator run anything."""
 
 
 class TemplateError(Terminal):
@@ -83,6 +86,7 @@ def _environment() -> Environment:
     # Nothing here is HTML, and no text is rendered: there is nothing to escape.
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters = {"optional": _optional, "text": _text}
+    environment.globals.clear()
     return environment
 
 
@@ -243,6 +247,9 @@ def _expression_of_text(text: str) -> str:
         if "{{" in text or "}}" in text:
             raise _Refused("unbalanced braces")
         return _literal(text)
+    for expression in parts[1::2]:
+        if not _NAME.fullmatch(expression.strip()):
+            raise _Refused(f"{expression.strip()[:60]!r}; write a variable, with `| optional` or `| text` if need be")
     if len(parts) == 3 and not parts[0] and not parts[2]:
         return f"({parts[1].strip()})"
     return " ~ ".join(

@@ -17,7 +17,7 @@ from roadstead.api.problems import SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionCapacity, Scheduling
 from roadstead.kernel import objects, status
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import RoadsteadError, Unauthorised, UntrustedKubeconfig
+from roadstead.kernel.errors import Fatal, RoadsteadError, Unauthorised, UntrustedKubeconfig
 from roadstead.kernel.fleet import HUB_MEMBER, Member, Site
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
@@ -85,7 +85,16 @@ class RegionReconciler:
         if connection.uid != region.metadata.uid:  # deleted and made anew: another place, perhaps
             await self._disconnect(connection)
             connection = self._connections[key.name] = _Connection(uid=region.metadata.uid)
-        seen = await self._look(region, connection, ctx)
+        try:
+            seen = await self._look(region, connection, ctx)
+        except (Fatal, RoadsteadError):
+            raise
+        except Exception as error:  # it must not stay pending: services would wait for it in their other regions too
+            log.exception("unexpected error while looking at region %s", key.name)
+            ctx.metrics.panics(REGIONS.kind)
+            failure = f"an error that nobody foresaw ({type(error).__name__}); the operator's log has it"
+            connection.failures += 1
+            seen = Observation(failures=connection.failures, failure=failure)
         self._publish(region, seen, connection, ctx)
         if connection.member is not None and not seen.failure:
             await self._survey(region, connection, connection.member, ctx)
@@ -161,8 +170,12 @@ class RegionReconciler:
             access = parse_kubeconfig(base64.b64decode(encoded, validate=True))
         except (UntrustedKubeconfig, binascii.Error) as error:
             return Access.REFUSED, f"{where}, key {reference.key}: {error}"
+        try:
+            member = self._connect(name, access)
+        except (OSError, ValueError) as error:  # ssl refuses a pair (too weak, the wrong order); a name that is none
+            return Access.REFUSED, f"{where}, key {reference.key}: no connection can be made with it: {error}"
         await self._disconnect(connection)
-        connection.member = self._connect(name, access)
+        connection.member = member
         connection.member.start()
         connection.digest = digest
         connection.since = ctx.clock.monotonic()

@@ -237,7 +237,7 @@ async def test_an_object_of_another_owner_is_never_adopted(place: Place, other: 
     key = Key("ChatService", place.space, "other" if other.startswith("another") else "svc")
     hub = place.hub if other.startswith("another") else "hub-elsewhere"
     foreign = Owner(hub, key, str(uuid.uuid4()))
-    assert (await place.converge(child(SERVICES, place.space), owner=foreign)).complete
+    assert (await place.converge(child(SERVICES, place.space), owner=foreign)).unobstructed
     outcome = await place.converge(child(SERVICES, place.space))
     assert len(outcome.conflicts) == 1
     live = await place.get(SERVICES)
@@ -397,6 +397,38 @@ async def test_a_copy_in_another_namespace_is_nobodys_child(place: Place) -> Non
         assert name not in [record.name for record in place.member.store.children(place.owner.key)]
     finally:
         await place.client.delete(CONFIG_MAPS, "default", name, uid=made["metadata"]["uid"])
+
+
+@pytest.mark.parametrize("what", ["deleted", "changed", "unlabelled"])
+async def test_what_somebody_does_during_a_pass_is_not_lost(
+    place: Place, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is taken in before the pass ends, and would be taken for what the pass has left."""
+    left_alone, changed = child(CONFIG_MAPS, place.space), child(SERVICES, place.space)
+    await place.settled(left_alone, changed)
+    await place.seen(kind=CONFIG_MAPS)
+    before = place.member.store.children(place.owner.key)
+    apply, done = place.client.apply, False
+    acts = {
+        "deleted": ("delete", "configmap", "x"),
+        "changed": ("patch", "configmap", "x", "--type=merge", "-p", '{"data":{"k":"theirs"}}'),
+        "unlabelled": ("label", "configmap", "x", f"{objects.OWNER_NAME_LABEL}-"),
+    }
+
+    async def slow(gvr: Gvr, *arguments: Any, **options: Any) -> dict[str, Any]:
+        nonlocal done
+        if gvr == SERVICES and not done:
+            done = True
+            await place.kubectl(*acts[what])
+            await eventually_async(lambda: place.member.store.children(place.owner.key) != before)
+        return await apply(gvr, *arguments, **options)
+
+    monkeypatch.setattr(place.client, "apply", slow)
+    newer = Child(SERVICES, place.space, "x", {**changed.body, "metadata": {"labels": {"newer": "yes"}}})
+    outcome = await place.settled(left_alone, newer)
+    assert done and outcome.complete
+    assert (await place.get(CONFIG_MAPS))["data"] == left_alone.body["data"]
+    assert objects.OWNER_NAME_LABEL in (await place.get(CONFIG_MAPS))["metadata"]["labels"]
 
 
 async def test_prune_of_one_region_leaves_another_in_the_same_cluster_alone(place: Place) -> None:

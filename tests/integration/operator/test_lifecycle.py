@@ -12,6 +12,7 @@ import pytest
 import worlds
 from clusters import eventually, kubectl
 from localkube import crds, nodes
+from localoperator import connect
 from specs import edited
 from worlds import SETTLE_SECONDS, Body, World, chat, pool, versions
 
@@ -248,6 +249,73 @@ def test_who_deletes_a_child_again_and_again_is_damped_too(world: World, service
 
     eventually(left_alone, deadline=SETTLE_SECONDS)
     eventually(lambda: objects.find("networkpolicies", child) is not None, deadline=SETTLE_SECONDS)
+
+
+@pytest.mark.parametrize("label", ["owner-namespace", "owner-name", "owner-kind", "hub", "region"])
+def test_a_lost_label_comes_back_and_nothing_is_forgotten(world: World, service: MakeService, label: str) -> None:
+    """Without one of them an object is nobody's: it must be neither swept as an orphan nor left behind in the end."""
+    name = service("hkg", spec__config={"CHAT_X": "1"})["metadata"]["name"]
+    objects = world.at["hkg"]
+    victims = [key.split("/") for key in objects.children(name) if key.startswith(("services/", "configmaps/"))]
+    uids = {victim: objects.get(kind, victim)["metadata"]["uid"] for kind, victim in victims}
+    for kind, victim in victims:
+        objects.patch(kind, victim, {"metadata": {"labels": {f"roadstead.dev/{label}": None}}})
+
+    def back() -> bool:
+        found = [objects.get(kind, victim)["metadata"] for kind, victim in victims]
+        return all(f"roadstead.dev/{label}" in metadata["labels"] for metadata in found)
+
+    eventually(back, deadline=SETTLE_SECONDS)
+    assert {victim: objects.get(kind, victim)["metadata"]["uid"] for kind, victim in victims} == uids
+    objects.patch("services", f"{name}-hkg", {"spec": {"type": "NodePort"}})
+    eventually(lambda: objects.get("services", f"{name}-hkg")["spec"]["type"] == "ClusterIP", deadline=SETTLE_SECONDS)
+    world.delete(name)
+    assert not objects.children(name)
+
+
+def test_a_copy_of_the_workload_tells_nothing_of_it(world: World, service: MakeService) -> None:
+    name = service("hkg")["metadata"]["name"]
+    objects = world.at["hkg"]
+    original = objects.get("deployments", f"{name}-hkg")
+    kept = {key: original["metadata"][key] for key in ("labels", "annotations")}
+    copy = {**original, "metadata": {"name": f"a-{name}", "namespace": "chat", **kept}}
+    copy["spec"] = {**original["spec"], "replicas": 0}
+    del copy["status"]
+    objects.create("deployments", copy)
+    eventually(lambda: objects.get("deployments", f"a-{name}").get("status", {}).get("observedGeneration"))
+    world.look_again(name)
+    assert world.entry(name, "hkg")["readyReplicas"] == 1
+    assert objects.find("deployments", f"a-{name}") is not None, "nor is it pruned"
+
+
+def test_a_service_that_comes_back_with_its_finalizer_can_be_deleted(world: World) -> None:
+    """As `kubectl get -o yaml` or a backup has it: then it is not ours alone."""
+    name = world.fresh_name()
+    body = chat(name, ["hkg"])
+    body["metadata"]["finalizers"] = ["roadstead.dev/children", "example.com/theirs"]
+    world.at_hub.create("chatservices", body)
+    world.wait_ready(name)
+    world.at_hub.delete("chatservices", name)
+    eventually(lambda: world.service(name)["metadata"]["finalizers"] == ["example.com/theirs"], deadline=SETTLE_SECONDS)
+    assert not world.at["hkg"].children(name)
+    world.at_hub.patch("chatservices", name, {"metadata": {"finalizers": None}})
+
+
+def test_two_regions_of_one_cluster_whose_children_would_have_one_name(world: World, service: MakeService) -> None:
+    """The second one's Service is the headless one of the first: a conflict, and no fight without end."""
+    connect(world.hub, world.members["hkg"], "hkg-peers")
+    try:
+        world.wait("hkg-peers", "Ready", "True", resource="regions", namespace="")
+        name = service("hkg", "hkg-peers", ready=False)["metadata"]["name"]
+        world.wait(name, "Conflict", "True", reason="NotOurs")
+        world.look_again(name)
+        writes = world.writes()
+        world.look_again(name)
+        assert world.writes()["children"] == writes["children"]
+        world.delete(name)
+        assert not world.at["hkg"].children(name)
+    finally:
+        world.at_hub.delete("regions", "hkg-peers", "")
 
 
 def test_a_foreign_object_of_the_same_name_is_never_taken_over(world: World, service: MakeService) -> None:

@@ -6,10 +6,16 @@ import base64
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 import worlds
 from clusters import eventually
@@ -166,6 +172,25 @@ def other_authority(config: Body, _: Path) -> Body:
     return edited(config, {"clusters[0].cluster.certificate-authority-data": authority})
 
 
+def weak_pair(config: Body, _: Path) -> Body:
+    """A client certificate that kubectl takes and OpenSSL refuses."""
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is what is tested
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=9000))
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    parts = {"client-certificate-data": certificate, "client-key-data": secret}
+    return edited(config, {"users[0].user": {name: base64.b64encode(part).decode() for name, part in parts.items()}})
+
+
+def no_host(config: Body, _: Path) -> Body:
+    return edited(config, {"clusters[0].cluster.server": "https://a..b"})
+
+
 def nothing(_: Body, __: Path) -> str:
     return "not a kubeconfig"
 
@@ -176,6 +201,8 @@ SPOILED: dict[str, tuple[Spoil, str, str]] = {
     "a file": (with_file, "KubeconfigRefused", "tokenFile"),
     "a token that nobody knows": (wrong_token, "Unauthorized", "put a valid token into the kubeconfig Secret"),
     "another authority": (other_authority, "Unreachable", "certificate"),
+    "a pair that is too weak": (weak_pair, "KubeconfigRefused", "no connection can be made with it"),
+    "a host that is none": (no_host, "Unreachable", "does not answer"),
     "no kubeconfig at all": (nothing, "KubeconfigRefused", "kubeconfig"),
 }
 

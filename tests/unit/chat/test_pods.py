@@ -71,13 +71,11 @@ def test_the_words_are_theirs(status: dict[str, Any], expected: str) -> None:
     "status",
     [
         pod(),
-        pod("p", waiting("ContainerCreating")),
-        pod("p", waiting("PodInitializing")),
         pod("p", {"name": "chat", "ready": True, "state": {"running": {}}}),
         pod("p", {"name": "chat", "ready": False, "state": {"terminated": {"exitCode": 0}}}),
         {"metadata": {"name": "p"}},
     ],
-    ids=["new", "being made", "initialising", "ready", "done", "no status"],
+    ids=["new", "ready", "done", "no status"],
 )
 def test_what_is_on_its_way_is_no_obstacle(status: dict[str, Any]) -> None:
     assert obstacle([status]) == ""
@@ -94,7 +92,14 @@ def test_the_newest_pod_that_tells_something_speaks() -> None:
 
 def test_a_long_message_is_cut_and_put_on_one_line() -> None:
     said = obstacle([pod("p", waiting("ErrImagePull", "a\n b" * 500))])
-    assert "\n" not in said and len(said) <= len("pod p: ErrImagePull: ") + MESSAGE_LENGTH
+    assert "\n" not in said and len(said) <= len("pod p: ErrImagePull:  ... ") + MESSAGE_LENGTH
+    assert obstacle([pod("p", waiting("ErrImagePull", "x" * 500 + ": i/o timeout"))]).endswith(": i/o timeout")
+
+
+def test_a_pod_that_is_busy_says_so_only_when_none_has_failed() -> None:
+    busy = pod("busy", waiting("ContainerCreating"), created=5)
+    assert obstacle([busy]) == "pod busy: container chat is still ContainerCreating"
+    assert obstacle([busy, pod("bad", waiting("ErrImagePull"))]) == "pod bad: ErrImagePull"
 
 
 ENTRY = ServiceRegionStatus(name="hkg", stage=RegionStage.UPDATING, since=NOW)

@@ -291,12 +291,12 @@ def test_a_spec_that_cannot_be_carried_out_leaves_the_rest_of_the_status() -> No
 def test_deletion_names_the_regions_that_hold_it_up() -> None:
     told = Told().running()
     away = outcome("sgp", OutcomeKind.UNREACHABLE, message="region sgp cannot be cleaned up: connection refused")
-    found = status.deleting(told.service, {"hkg": outcome("hkg", OutcomeKind.REMOVING), "sgp": away}, NOW)
+    found = status.deleting(told.service.status, {"hkg": outcome("hkg", OutcomeKind.REMOVING), "sgp": away}, 1, NOW)
     assert truth(found)["Deleting"] == ("True", "DeletionBlocked")
     assert truth(found)["Stalled"] == ("True", "DeletionBlocked")
     assert "region sgp cannot be cleaned up" in of(found, "Deleting").message
     assert [(region.name, region.phase) for region in found.regions] == [("hkg", "Removing"), ("sgp", "Unreachable")]
-    found = status.deleting(told.service, {"hkg": outcome("hkg", OutcomeKind.REMOVING)}, NOW)
+    found = status.deleting(told.service.status, {"hkg": outcome("hkg", OutcomeKind.REMOVING)}, 1, NOW)
     assert truth(found)["Deleting"] == ("True", "Deleting")
     assert truth(found)["Stalled"][0] == "False"
 

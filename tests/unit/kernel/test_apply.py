@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 
 import pytest
 
 from roadstead.kernel import objects
-from roadstead.kernel.apply import Outcome, Problem, Verdict, applied_digest, body_hash_of, judge
+from roadstead.kernel.apply import Outcome, Problem, Verdict, applied_digest, body_hash_of, judge, without_content
 from roadstead.kernel.errors import Unreachable
-from roadstead.kernel.objects import CONFIG_MAPS, SERVICES, Child, Key
+from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, SERVICES, Child, Key
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
 from roadstead.kernel.store import NOTHING, Record, to_record
 from unit.kernel.objects_as_seen import seen
@@ -141,4 +142,26 @@ def annotated(owner: Key | None, uid: str, **parts: object) -> dict[str, object]
     ],
 )
 def test_claim(metadata: dict[str, object], expected: Claim) -> None:
-    assert claim(metadata, OWNER) is expected
+    assert claim(metadata, OWNER, "hkg") is expected
+
+
+def test_a_child_of_the_same_owner_for_another_region_is_not_to_be_had() -> None:
+    """Region x-peers' Service and region x's headless one would have one name in one cluster."""
+    assert claim(annotated(A, "uid-a"), OWNER, "sgp") is Claim.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("exceeded quota: secrets=5", True),
+        ("denied: tls.key is c2VjcmV0LWtleQ==", False),
+        ("denied: 'secret-key' is weak", False),
+        ("denied: line\nsecond-line-of-it\n", False),
+    ],
+)
+def test_a_refusal_that_quotes_a_secret_is_not_repeated(words: str, told: bool) -> None:
+    data = {"tls.key": b64encode(b"secret-key").decode(), "more": b64encode(b"x\nsecond-line-of-it").decode()}
+    child = Child(SECRETS, "n", "s", {"data": data})
+    assert (without_content(child, words) == words) is told
+    assert "secret-key" not in (said := without_content(child, words)) and "c2Vj" not in said
+    assert without_content(Child(CONFIG_MAPS, "n", "s", {"data": data}), words) == words

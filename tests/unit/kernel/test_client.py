@@ -8,7 +8,9 @@ there; a request that was called off counted by the gate.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -32,6 +34,9 @@ from roadstead.kernel.objects import CONFIG_MAPS
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+OBJECT = {"metadata": {"name": "c", "uid": "5b1f0a3e-0000-4000-8000-000000000001", "resourceVersion": "7"}}
+
+
 class Server:
     """Plain HTTP on loopback; whatever is asked, ``handler`` answers."""
 
@@ -40,7 +45,7 @@ class Server:
         self.seen: list[web.Request] = []
 
     async def nothing(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response({})
+        return web.json_response(OBJECT)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request)
@@ -118,7 +123,7 @@ async def test_proxy_variables_are_ignored(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
-    assert await client.get(CONFIG_MAPS, "n", "c") == {}
+    assert await client.get(CONFIG_MAPS, "n", "c") == OBJECT
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,54 @@ async def test_a_list_that_is_none_is_a_fault_of_the_server(client: ClusterClien
             pass
 
     assert isinstance(await failing(listed()), ServerFault)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        5,
+        None,
+        {},
+        {**OBJECT["metadata"], "uid": "x"},
+        {**OBJECT["metadata"], "uid": 5},
+        {**OBJECT["metadata"], "resourceVersion": "abc"},
+        {**OBJECT["metadata"], "resourceVersion": str(2**63)},
+        {**OBJECT["metadata"], "resourceVersion": "-1"},
+        {**OBJECT["metadata"], "name": None},
+    ],
+)
+async def test_an_object_without_an_identity_is_a_fault_of_the_server(
+    client: ClusterClient, server: Server, metadata: Any
+) -> None:
+    """What a member says is kept and compared; nothing in it may surprise whoever does that."""
+    body = {"metadata": metadata}
+    server.answers(200, json.dumps(body).encode())
+    assert isinstance(await failing(client.get(CONFIG_MAPS, "n", "c")), ServerFault)
+    assert isinstance(await failing(client.apply(CONFIG_MAPS, "n", "c", {}, manager="m")), ServerFault)
+    assert await client.delete(CONFIG_MAPS, "n", "c", uid="u") is False
+    server.answers(200, json.dumps({"metadata": {"resourceVersion": "1"}, "items": [body]}).encode())
+    assert isinstance(await failing(anext(client.pages(CONFIG_MAPS))), ServerFault)
+    server.answers(200, json.dumps({"type": "ADDED", "object": body}).encode() + b"\n")
+    assert isinstance(await failing(watched(client)), ServerFault)
+
+
+async def test_a_host_that_is_none_is_unreachable(server: Server) -> None:
+    there = configuration(server)
+    there.host = "http://a..b"
+    client = ClusterClient("hkg", there)
+    assert isinstance(await failing(client.get(CONFIG_MAPS, "n", "c")), Unreachable)
+    assert isinstance(await failing(watched(client)), Unreachable)
+    await client.close()
+
+
+async def test_a_name_cannot_lead_elsewhere(client: ClusterClient, server: Server) -> None:
+    await client.get(CONFIG_MAPS, "n", "../../secrets/x")
+    assert server.seen[-1].raw_path == "/api/v1/namespaces/n/configmaps/..%2F..%2Fsecrets%2Fx"
+
+
+async def test_a_page_of_something_in_front_is_not_repeated(client: ClusterClient, server: Server) -> None:
+    server.answers(502, b"<html>Ray ID: 8f1b2c at 12:00:01</html>", Content_Type="text/html")
+    assert "Ray" not in str(await failing(client.get(CONFIG_MAPS, "n", "c")))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +249,8 @@ async def test_an_endless_answer_is_given_up(
 
 
 async def test_lines_are_put_together_however_they_arrive(client: ClusterClient, server: Server) -> None:
-    events = [b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "%d"}}}' % n for n in range(5)]
+    objects = [{"metadata": {**OBJECT["metadata"], "resourceVersion": str(n)}} for n in range(5)]
+    events = [json.dumps({"type": "ADDED", "object": body}).encode() for body in objects]
 
     async def dribble(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -274,6 +328,7 @@ async def test_a_closed_way_costs_no_request_but_the_probe_passes(server: Server
     assert isinstance(await failing(client.get(CONFIG_MAPS, "n", "c")), Unreachable), "and the way stays closed"
     server.answers(200, b'{"metadata":{"uid":"u1"}}')
     assert await client.probe(timeout=5) == "u1"
+    server.handler = server.nothing
     await client.get(CONFIG_MAPS, "n", "c")
     probe = "/api/v1/namespaces/kube-system"
     assert [request.path for request in server.seen] == [probe, probe, CONFIG_MAPS.path("n", "c")]

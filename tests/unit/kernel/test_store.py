@@ -237,13 +237,14 @@ def test_only_our_apply_entry_of_the_main_resource_counts() -> None:
     assert digest_of_owned(metadata) == NOTHING
 
 
-def test_a_cluster_scoped_owner_has_no_namespace() -> None:
-    metadata = seen(Key("Region", "", "hkg"))["metadata"]
-    assert owner_of(metadata, HUB) == Key("Region", "", "hkg")
-    del metadata["labels"][objects.OWNER_NAMESPACE_LABEL]
-    assert owner_of(metadata, HUB) == Key("Region", "", "hkg")
-    del metadata["labels"][objects.OWNER_NAME_LABEL]
-    assert owner_of(metadata, HUB) is None
+@pytest.mark.parametrize("label", [objects.OWNER_NAMESPACE_LABEL, objects.OWNER_NAME_LABEL, objects.OWNER_KIND_LABEL])
+def test_without_each_of_the_owners_labels_there_is_no_owner(store: ChildStore, label: str) -> None:
+    """One in no namespace would be "proven absent" by a read that has no namespace either, and the child deleted."""
+    store.upsert(SERVICES, seen(A))
+    body = seen(A, version=2)
+    del body["metadata"]["labels"][label]
+    assert owner_of(body["metadata"], HUB) is None
+    assert store.upsert(SERVICES, body, moved=True) == [A], "the owner is told, and makes it its own again"
 
 
 def test_a_copy_in_another_namespace_has_no_owner(store: ChildStore) -> None:
