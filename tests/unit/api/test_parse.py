@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from roadstead.api.chatservice import ChatService, Role, TopologyMode
-from roadstead.api.parse import dump, parse
+from roadstead.api.chatservice import ChatService, ChatServiceStatus, Role, TopologyMode
+from roadstead.api.parse import dump, is_status_readable, parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region, lies_within
 from specs import ABSENT, Body, chat, region
@@ -203,6 +203,14 @@ def test_a_status_that_cannot_be_read_counts_as_empty() -> None:
     parsed = parse("ChatService", chat(status={"observedGeneration": "seven", "revision": "r1"}))
     assert parsed.status.observed_generation == 0
     assert parsed.status.revision == ""
+
+
+def test_a_status_of_a_newer_version_is_told_from_an_empty_one() -> None:
+    """Taken for empty, it would have a rollout begin anew in all regions at once."""
+    newer = chat(status={"regions": [{"name": "hkg", "phase": "SomethingNew"}]})
+    assert not is_status_readable(ChatServiceStatus, newer)
+    assert is_status_readable(ChatServiceStatus, chat())
+    assert is_status_readable(ChatServiceStatus, chat(status={"observedGeneration": 7, "aNewField": 1}))
 
 
 def test_a_status_is_read() -> None:

@@ -153,6 +153,28 @@ def test_a_wrong_template_is_refused_when_it_is_loaded(text: str, message: str) 
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'x' * 300000000",
+        "cycler.__init__.__globals__.os.popen('id').read()",
+        "name.__class__",
+        "name.format('x')",
+        "name | upper",
+        "name | text | text",
+        "range(10)",
+        "[name]",
+        "1",
+        "",
+        "name if name else name",
+    ],
+)
+def test_an_expression_is_a_variable_and_nothing_else(expression: str) -> None:
+    """Stored revisions hold templates: who can write one must not be able to have the operator compute anything."""
+    with pytest.raises(TemplateError, match="write a variable"):
+        Template.from_yaml("t", f"a: >-\n  {{{{ {expression} }}}}")
+
+
 def test_comments_and_layout_are_not_part_of_the_digest() -> None:
     one = template('# why\nb: "{{ x }}"   # here\na: 1\n')
     two = template('{a: 1, b: "{{ x }}"}')
