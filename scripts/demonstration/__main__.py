@@ -54,7 +54,13 @@ def play(*, keep: bool, messages: int) -> int:
         built = stage.build_images()
         clusters = stage.start_clusters(built)
         scene = stage.Stage(clusters.pop("hub"), clusters, built, keys)
-        show(scene, messages)
+        try:
+            show(scene, messages)
+        except (OSError, RuntimeError):
+            if keep:  # just then somebody wants to look around
+                _kept(scene, folder)
+                kept = True
+            raise
         if keep:
             _kept(scene, folder)
             kept = True

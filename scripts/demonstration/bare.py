@@ -5,6 +5,7 @@ For machines without root and without Docker. It says what it cannot show.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,8 @@ from localkube.progress import step
 from localoperator import Operator, connect, grant, kubectl
 
 LEFT_OUT = (
-    "No Docker here (or no root to start one): these are bare control planes. Left out: real pods, the load client and "
+    "These are bare control planes, because you asked for them or there is no Docker here (nor root to start one). Left "
+    "out: real pods, the load client and "
     "its 10,000 messages, the rollback of a version that does not start, and the chart's own Deployment."
 )
 
@@ -111,7 +113,8 @@ def _wait(hub: BareCluster, condition: str) -> None:
 def _look_around(hub: BareCluster) -> None:
     heading("Everything is left running until you press Enter. In another terminal:")
     note(f"export KUBECONFIG={hub.kubeconfig}; kubectl get roadstead -A")
-    input()
+    with contextlib.suppress(EOFError):  # not at a terminal: there is nobody to look around
+        input()
 
 
 def _print(text: str) -> None:

@@ -31,6 +31,8 @@ from roadstead.kernel.templates import TemplateSet
 T = TypeVar("T")
 LONGEST_SHARED_WAIT = 10.0
 """Seconds that a whole service waits because one region asked for it; what is more, only that region waits."""
+TOLD = 3
+"""Names of children in one event."""
 PODS_ASKED = 20
 """Pods that are read when a rollout does not get further; they have one template, so a few tell as much as all."""
 TLS_TYPE = "kubernetes.io/tls"
@@ -131,6 +133,8 @@ class Converger:
         untouched = view.entry is not None and bool(view.entry.applied) and view.entry.input == digest
         repaired = [*outcome.drifted, *((child, ()) for child in outcome.made if untouched)]
         _account(work, outcome, len(repaired))
+        if repaired:
+            await _tell(work, name, repaired)
         for child, managers in repaired:
             known = self._contests.setdefault((work.owner.key, name), {})
             known[child] = known.get(child, Contest()).repaired(child, managers, now)
@@ -152,6 +156,7 @@ class Converger:
             floor=work.floor.replicas,
             present_replicas=view.present_replicas,
             last_good=last_good,
+            last_certificate=await _certificate(work, last_good) if last_good is not None else None,
         )
         missing = desired.missing(revision, observed)
         if missing is not None:
@@ -250,6 +255,15 @@ def _account(work: Work, outcome: Outcome, repaired: int) -> None:
     if repaired:
         metrics.drift.labels(CHAT_SERVICES.kind).inc(repaired)
     work.again = work.again or outcome.writes > 0
+
+
+async def _tell(work: Work, region: str, repaired: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    """An event: a repair leaves no other trace for whoever wonders where the edit went."""
+    children = ", ".join(child for child, _ in repaired[:TOLD]) + (" and more" if len(repaired) > TOLD else "")
+    managers = sorted({manager for _, names in repaired for manager in names})
+    by = f" by {', '.join(managers)}" if managers else ""
+    note = f"region {region}: {children} had been changed or deleted{by} and is as the spec asks again"
+    await work.ctx.events.emit(work.body, CHAT_SERVICES.kind, reason="DriftRepaired", note=note, action="Repair")
 
 
 async def _with_rivals(contest: Contest, child: Child, member: Member) -> Contest:

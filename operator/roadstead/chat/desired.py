@@ -7,6 +7,7 @@ comes from the spec as it is now. The shell adds owner labels and annotations; n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from roadstead.api.chatservice import ChatService
@@ -46,6 +47,7 @@ def build(
     ]
     children.append(names.child(names.workload(service), names.base, revision.workload.render({**values, "pod": pod})))
     children += _config_maps(revision, observed, names, values, templates)
+    children += _former_certificate(service, region, revision, observed, size, names, templates)
     return tuple(children)
 
 
@@ -102,6 +104,31 @@ def _plain_children(size: Scale, revision: Revision, observed: Observed, names: 
     if objects.SERVICE_MONITORS in observed.served:
         children.append((objects.SERVICE_MONITORS, names.base, "servicemonitor"))
     return children
+
+
+def _former_certificate(
+    service: ChatService,
+    region: RegionFacts,
+    revision: Revision,
+    observed: Observed,
+    size: Scale,
+    names: Names,
+    templates: TemplateSet,
+) -> list[Child]:
+    """The certificate of the revision before, when it has another source: its pods mount it, and may still restart."""
+    former = observed.last_good
+    if former is None or names.tls(former.spec.tls) == names.tls(revision.spec.tls):
+        return []
+    before = replace(observed, certificate=observed.last_certificate)
+    if missing(former, before) is not None:
+        return []  # its source is gone: nothing that could be kept up to date
+    values = variables(service, region, former, before, size, names)
+    gvr, template = (
+        (objects.SECRETS, "secret")
+        if former.spec.tls.secret_name is not None
+        else (objects.CERTIFICATES, "certificate")
+    )
+    return [names.child(gvr, names.tls(former.spec.tls), templates[template].render(values))]
 
 
 def _config_maps(

@@ -29,6 +29,7 @@ class Observed:
         present_replicas: what the status says the region was last meant to have; None before its first time. In a
             cordoned region it is the most that it gets.
         last_good: the revision that the region ran before, while pods of it may still run.
+        last_certificate: the Secret that its ``tls.secretName`` names in the hub; None when it is not there.
     """
 
     served: frozenset[Gvr] = frozenset()
@@ -36,6 +37,7 @@ class Observed:
     floor: int = 0
     present_replicas: int | None = None
     last_good: Revision | None = None
+    last_certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True)

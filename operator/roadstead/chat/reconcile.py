@@ -140,7 +140,8 @@ class ChatReconciler:
     async def _certificates(self, key: Key, known: ChatServiceStatus, target: Revision, ctx: Context) -> dict[str, str]:
         """Versions of the TLS Secrets: a region that keeps an older revision follows the renewals of that one's."""
         found = {target.hash: target}
-        for hash_ in {entry.revision for entry in known.regions} - {"", target.hash}:
+        hashes = {hash_ for entry in known.regions for hash_ in (entry.revision, entry.last_good_revision)}
+        for hash_ in hashes - {"", target.hash}:
             revision = await self._history.load(key, hash_, ctx)
             if revision is not None:
                 found[hash_] = revision

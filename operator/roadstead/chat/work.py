@@ -142,6 +142,7 @@ class Work:
             view.present_replicas if facts.cordoned else None,
             self.floor.replicas,
             self.certificates.get(region.revision, ""),
+            self.certificates.get(region.last_good, ""),
             sorted(map(str, view.served)),
         )
         return blake2b(orjson.dumps(parts), digest_size=12).hexdigest()

@@ -163,6 +163,12 @@ def test_drift_is_repaired(world: World, steady: Body, what: str) -> None:
     eventually(lambda: intended(objects.get(resource, child)) == intended(before), deadline=SETTLE_SECONDS)
     assert objects.get(resource, child)["metadata"]["uid"] == before["metadata"]["uid"], "it was repaired, not replaced"
     world.wait_ready(name)
+    eventually(
+        lambda: any(
+            f"DriftRepaired: region hkg: {before['kind']} chat/{child}" in told
+            for told in [line.partition(" ")[2] for line in world.at_hub.told(name)]
+        )
+    )
 
 
 def intended(body: Body) -> Any:

@@ -290,6 +290,33 @@ def test_pods_of_the_revision_before_keep_their_configuration() -> None:
     assert sum(key.startswith("ConfigMap") for key in same) == 1
 
 
+SECRET, ISSUED = {"secretName": "chat-tls"}, {"issuerRef": {"name": "internal-ca"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kept"),
+    [(SECRET, ISSUED, "Secret/chat-hkg-tls"), (ISSUED, SECRET, "Certificate/chat-hkg-issued-tls")],
+    ids=["secret to issuer", "issuer to secret"],
+)
+def test_pods_of_the_revision_before_keep_their_certificate(
+    before: dict[str, Any], now: dict[str, Any], kept: str
+) -> None:
+    """They mount it: without it none of them could restart while the new ones are on their way."""
+    former = revision(service(tls=before))
+    seen = observed(served=EVERYTHING_SERVED, last_good=former, last_certificate=CERTIFICATE)
+    children = build(service(tls=now), seen=seen)
+    kept = kept.replace("chat-", f"{service().metadata.name}-")
+    assert kept in children
+    assert children[kept].body == build(service(tls=before), seen=observed(served=EVERYTHING_SERVED))[kept].body
+    settled = build(service(tls=now), seen=observed(served=EVERYTHING_SERVED, last_good=revision(service(tls=now))))
+    assert kept not in settled
+
+
+def test_a_former_certificate_whose_source_is_gone_holds_nothing_up() -> None:
+    seen = observed(served=EVERYTHING_SERVED, last_good=revision(service(tls=SECRET)), last_certificate=None)
+    assert not any(key.startswith("Secret/") for key in build(service(tls=ISSUED), seen=seen))
+
+
 def test_without_configuration_there_is_no_map() -> None:
     children = build(service())
     assert "ConfigMap" not in kinds(children)
