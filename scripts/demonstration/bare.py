@@ -22,8 +22,8 @@ from localkube.progress import step
 from localoperator import Operator, connect, grant, kubectl
 
 LEFT_OUT = (
-    "These are bare control planes, because you asked for them or there is no Docker here (nor root to start one). Left "
-    "out: real pods, the load client and "
+    "These are bare control planes: you asked for them, or there is no Docker here (nor root to start one). Left out: "
+    "real pods, the load client and "
     "its 10,000 messages, the rollback of a version that does not start, and the chart's own Deployment."
 )
 
