@@ -206,7 +206,8 @@ class ClusterClient:
         if dry_run:
             query["dryRun"] = "All"
         path = gvr.path(namespace, name, subresource)
-        return self._object(await self._json("PATCH", path, query=query, body=body, content_type=_APPLY))
+        answer = await self._json("PATCH", path, query=query, body=body, content_type=_APPLY)
+        return answer if dry_run else self._object(answer)  # what is not created has no version
 
     async def merge_patch(
         self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str
