@@ -119,7 +119,7 @@ def test_no_acknowledged_message_is_lost_while_a_version_goes_from_region_to_reg
     finally:
         stop.set()
         sender.join()
-    assert not errors, errors
+    assert not errors, "\n".join(str(error) for error in errors)
     assert reports
     assert sum(report["reconnects"] for report in reports) > 0, "no client noticed the rollout: this proves nothing"
     assert all(report["acknowledged_but_lost"] == 0 for report in reports)

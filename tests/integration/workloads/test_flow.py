@@ -5,6 +5,7 @@ Mutants that were made on purpose, and what turned red:
 - `Connection.deliver` that drops what does not fit, or goes on one message later: `a burst beyond the queue`;
 - `Connection._finish` that closes at once: `a draining relay answers what it took`;
 - `Connection._send` that refuses what is too fast: `too fast means later`;
+- `Connection._catch_up` that looks at the head after it asked where to begin: `what is stored while somebody joins`;
 (That nothing of a sender passes after a refusal has its mutant in tests/unit/workloads/test_journal.py: a full disk.)
 """
 
@@ -48,6 +49,32 @@ async def test_a_client_that_does_not_read_is_cut_off_and_resumes(site: Site, cl
     back = await clients.connect(relay, "slow")
     await back.join(ROOM, slow.cursor(ROOM))
     assert [*slow.ids, *back.ids] == [str(number) for number in range(count)]
+
+
+async def test_what_is_stored_while_somebody_joins_is_not_skipped(site: Site, clients: Clients) -> None:
+    """Clients that come back all at once after a restart join while the others already send."""
+    relay = site.relay().start()
+    ann, bob = await clients.connect(relay), await clients.connect(relay, "bob")
+    live = await bob.join(ROOM)
+    count = 1_500
+
+    async def talk() -> None:
+        for number in range(count):
+            # One at a time: when bob asks, there is nothing that he lacks, and in the same moment there is.
+            await ann.send(ROOM, str(number))
+            await ann.accepted(str(number))
+            # Another room: the relay goes on, while bob has all of his.
+            await ann.send("elsewhere", f"e{number}")
+
+    talking = asyncio.create_task(talk())
+    joins = 0
+    while not talking.done():
+        live = await bob.join(ROOM, live["cursor"])
+        joins += 1
+    await talking
+    await bob.join(ROOM, live["cursor"])
+    assert joins > 100
+    assert set(bob.ids) == {str(number) for number in range(count)}
 
 
 async def test_a_burst_beyond_the_queue_costs_nobody_anything(site: Site, clients: Clients) -> None:

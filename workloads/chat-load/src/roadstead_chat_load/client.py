@@ -171,11 +171,12 @@ class Client:
                         break
                     for line in frame.data.split("\n"):
                         self._take(orjson.loads(line))
+                # Not when we end it ourselves, by a cancellation: that says nothing about the relay.
+                code = str(stream.close_code)
+                self.counters.closes[code] = self.counters.closes.get(code, 0) + 1
             finally:
                 acking.cancel()
                 self._socket = None
-                code = str(stream.close_code)
-                self.counters.closes[code] = self.counters.closes.get(code, 0) + 1
 
     async def _resume(self, stream: aiohttp.ClientWebSocketResponse) -> None:
         """Tell what was seen, join where reading stopped, and send again, in order, what has no answer."""

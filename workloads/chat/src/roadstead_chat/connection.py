@@ -255,8 +255,10 @@ class Connection:
         try:
             relay, reader = self._on.relay, self._on.reader
             if pos is None:
+                # The answer is as old as the question: what is published while the archive is asked lies after `head`.
+                head = relay.head
                 start = await reader.ask(lambda archive: archive.room_start(room, state.cursor))
-                pos = relay.head if start is None else start - 1
+                pos = head if start is None else min(head, start - 1)
             while pos < relay.head:
                 after, upto = pos, relay.head
                 page = await reader.ask(lambda archive, a=after, u=upto: archive.room_page(room, a, u, PAGE))  # type: ignore[misc]

@@ -142,8 +142,10 @@ class _Stream:
                 self._confirmed()
 
     async def _send(self) -> None:
+        # The answer is as old as the question: what is committed while the archive is asked lies after `head`.
+        head = self._log.head
         start = await self._reader.ask(lambda archive: archive.log_start(self._has))
-        pos = self._log.head if start is None else start - 1
+        pos = head if start is None else min(head, start - 1)
         if pos >= self._log.head:
             await self._portion([], self._log.floors, pos)
         sessions_due = 0.0
