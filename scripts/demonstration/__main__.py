@@ -80,7 +80,6 @@ def show(scene: stage.Stage, messages: int) -> None:
     """Every act, in order."""
     heading("The operator in the hub, a small account in each region")
     stage.install(scene)
-    stage.install_members(scene)
     heading("A chat service in two regions")
     acts.create(scene)
     heading(f"{messages} messages through both regions, encrypted end to end")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from demonstration.stage import HOSTNAME, NAMESPACE, REGIONS, REPOSITORY, SERVICE, Stage
+from demonstration.stage import HOSTNAME, NAMESPACE, REGIONS, REPOSITORY, SERVICE, Stage, deliver
 from demonstration.terminal import note, run
 
 MESSAGES = 10_000
@@ -148,6 +148,7 @@ def follow(stage: Stage, wanted: str, seconds: float) -> None:
 
 def roll_out(stage: Stage) -> None:
     """A new version, region by region."""
+    deliver(stage, stage.images.second)
     apply(stage, stage.images.second.reference)
     _wait_observed(stage)
     follow(stage, "Complete", 400)

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from demonstration.terminal import run
+from demonstration.terminal import run, show_command, show_output
 from localkube import binaries, certificates, images, kind
+from localkube.images import Image
 from localkube.kind import KindCluster
 from localkube.progress import say, step
 
@@ -31,9 +32,9 @@ HOSTNAME = "chat.example.test"
 class Images:
     """What runs in the clusters: the operator, and two versions of the chat relay with the same content."""
 
-    operator: images.Image
-    first: images.Image
-    second: images.Image
+    operator: Image
+    first: Image
+    second: Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,10 @@ def build_images() -> Images:
 
 
 def start_clusters(built: Images) -> dict[str, KindCluster]:
-    """The hub and every region, side by side, each with the images that it runs."""
+    """The hub and every region, side by side, each with the image that it runs first."""
 
     def begin(name: str) -> KindCluster:
-        cluster = kind.start(name)
-        wanted = [built.operator] if name == "hub" else [built.first, built.second]
-        for image in wanted:
-            cluster.load_image(image.archive)
-        return cluster
+        return kind.start(name, archives=[(built.operator if name == "hub" else built.first).archive])
 
     names = ("hub", *REGIONS)
     with step(f"kind clusters {', '.join(names)}"), ThreadPoolExecutor(len(names)) as pool:
@@ -108,38 +105,53 @@ def make_keys(folder: Path) -> Keys:
 def install(stage: Stage) -> None:
     """The operator in the hub, the member profile in the regions: what docs/how-to/install.md tells people to do."""
     repository, _, tag = stage.images.operator.reference.rpartition(":")
-    stage.helm(
-        stage.hub,
-        "install",
-        "roadstead",
-        str(CHART),
-        f"--namespace={SYSTEM}",
-        "--create-namespace",
-        f"--set=image.repository={repository}",
-        f"--set-string=image.tag={tag}",
-        "--wait",
-        "--timeout=120s",
-        shown="helm install roadstead charts/roadstead --namespace roadstead-system --create-namespace --wait",
-    )
-
-
-def install_members(stage: Stage) -> None:
-    """Prepare every region and tell the hub of it."""
-    for name, cluster in stage.regions.items():
+    with ThreadPoolExecutor(len(stage.regions)) as pool:
+        # beside the hub, which mostly waits for its pods
+        prepared = {name: pool.submit(_prepare_member, stage, name) for name in stage.regions}
         stage.helm(
-            cluster,
+            stage.hub,
             "install",
-            "roadstead-member",
+            "roadstead",
             str(CHART),
             f"--namespace={SYSTEM}",
             "--create-namespace",
-            "--set=mode=member",
-            shown=f"helm --kube-context {name} install roadstead-member charts/roadstead --set mode=member",
+            f"--set=image.repository={repository}",
+            f"--set-string=image.tag={tag}",
+            "--wait",
+            "--timeout=120s",
+            shown="helm install roadstead charts/roadstead --namespace roadstead-system --create-namespace --wait",
         )
-        stage.region_kubectl(name, "create", "namespace", NAMESPACE)
+        said = {name: task.result() for name, task in prepared.items()}
+    for number, (name, text) in enumerate(said.items()):
+        show_command(f"helm --kube-context {name} install roadstead-member charts/roadstead --set mode=member")
+        if number == 0:  # the others say the same
+            show_output(text)
         stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_region(stage, name)))
         say(f"region {name} is known to the hub")
     stage.kubectl("wait", "--for=condition=Ready", "region", "--all", "--timeout=60s", show=True)
+
+
+def _prepare_member(stage: Stage, name: str) -> str:
+    """A region's small account and its namespace for services; returns what helm says."""
+    cluster = stage.regions[name]
+    said = stage.helm(
+        cluster,
+        "install",
+        "roadstead-member",
+        str(CHART),
+        f"--namespace={SYSTEM}",
+        "--create-namespace",
+        "--set=mode=member",
+    )
+    stage.region_kubectl(name, "create", "namespace", NAMESPACE)
+    return said
+
+
+def deliver(stage: Stage, image: Image) -> None:
+    """Put an image into every region's nodes, as a registry would."""
+    with ThreadPoolExecutor(len(stage.regions)) as pool:
+        for task in [pool.submit(cluster.load_image, image.archive) for cluster in stage.regions.values()]:
+            task.result()
 
 
 def _region(stage: Stage, name: str) -> list[dict[str, Any]]:

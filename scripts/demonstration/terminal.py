@@ -29,6 +29,17 @@ def note(text: str) -> None:
     console.print(f"  {escape(text)}")
 
 
+def show_command(line: str) -> None:
+    """Print a command line."""
+    console.print(f"  [cyan]$ {escape(line)}[/cyan]")
+
+
+def show_output(text: str) -> None:
+    """Print what a command said, below its line."""
+    for line in text.rstrip().splitlines():
+        console.print(f"    {escape(line)}")
+
+
 def run(command: Sequence[str | Path], *, shown: str = "", stdin: str | None = None, seconds: float = 120.0) -> str:
     """Run a command and return its output; with ``shown``, print that as the command line and the output below.
 
@@ -36,7 +47,7 @@ def run(command: Sequence[str | Path], *, shown: str = "", stdin: str | None = N
         CommandFailedError: It failed or took too long.
     """
     if shown:
-        console.print(f"  [cyan]$ {escape(shown)}[/cyan]")
+        show_command(shown)
     try:
         done = subprocess.run(
             [str(part) for part in command], input=stdin, capture_output=True, text=True, check=False, timeout=seconds
@@ -47,6 +58,5 @@ def run(command: Sequence[str | Path], *, shown: str = "", stdin: str | None = N
         words = " ".join(str(part) for part in command)
         raise CommandFailedError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     if shown:
-        for line in done.stdout.rstrip().splitlines():
-            console.print(f"    {escape(line)}")
+        show_output(done.stdout)
     return done.stdout

@@ -29,7 +29,12 @@ CREATE_SECONDS = 600.0
 
 
 def start(
-    name: str, *, workers: int = 0, network: str | None = None, worker_labels: Sequence[Mapping[str, str]] = ()
+    name: str,
+    *,
+    workers: int = 0,
+    network: str | None = None,
+    worker_labels: Sequence[Mapping[str, str]] = (),
+    archives: Sequence[Path] = (),
 ) -> KindCluster:
     """Start a cluster and return it when pods can be created and Services answer.
 
@@ -39,6 +44,7 @@ def start(
         network: Name of a docker network of this run, made when it is not there; clusters on one reach each other.
             Default: one network for all clusters of this process.
         worker_labels: Labels of the first, second, ... worker.
+        archives: Images (docker-archives) to put into every node while the cluster gets ready, which is mostly waiting.
 
     Raises:
         KindError: kind fails.
@@ -50,7 +56,9 @@ def start(
         raise ValueError(f"cluster name {name!r} is no DNS label of at most 23 characters; use for example 'hkg'")
     if len(worker_labels) > workers:
         raise ValueError(f"worker_labels has {len(worker_labels)} entries for {workers} workers; give at most one each")
-    return session().start(name, workers=workers, network=network or "net", worker_labels=worker_labels)
+    return session().start(
+        name, workers=workers, network=network or "net", worker_labels=worker_labels, archives=archives
+    )
 
 
 def available() -> bool:
@@ -113,7 +121,13 @@ class Session:
             raise
 
     def start(
-        self, name: str, *, workers: int, network: str, worker_labels: Sequence[Mapping[str, str]]
+        self,
+        name: str,
+        *,
+        workers: int,
+        network: str,
+        worker_labels: Sequence[Mapping[str, str]],
+        archives: Sequence[Path],
     ) -> KindCluster:
         """See `start`."""
         with self._lock:
@@ -133,6 +147,8 @@ class Session:
                 for node in cluster.node_names():
                     self.addresses[node] = cluster.node_address(node)
                 self.connect_pods(cluster)
+                for archive in archives:
+                    cluster.load_image(archive)
                 kind_ready.wait(cluster)
         except BaseException as error:
             if isinstance(error, Exception):
@@ -300,8 +316,12 @@ def cluster_config(workers: int, worker_labels: Sequence[Mapping[str, str]], lac
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": {"apiServerAddress": "127.0.0.1"},
-        # kubelet refuses cgroup v1 since 1.35 unless told; no effect on v2
-        "kubeadmConfigPatches": ["kind: KubeletConfiguration\nfailCgroupV1: false\n"],
+        "kubeadmConfigPatches": [
+            # kubelet refuses cgroup v1 since 1.35 unless told; no effect on v2
+            "kind: KubeletConfiguration\nfailCgroupV1: false\n",
+            # These clusters need not survive a power cut of the machine, and three of them share one disk.
+            "kind: ClusterConfiguration\netcd: {local: {extraArgs: [{name: unsafe-no-fsync, value: 'true'}]}}\n",
+        ],
         "nodes": [
             {"role": "control-plane"},
             *({"role": "worker", **({"labels": dict(given)} if given else {})} for given in labels),

@@ -36,8 +36,8 @@ def scene() -> Iterator[Stage]:
         clusters = stage.start_clusters(built)
         made = Stage(clusters.pop("hub"), clusters, built, keys)
         stage.install(made)
-        stage.install_members(made)
         acts.create(made)
+        stage.deliver(made, built.second)
         yield made
     finally:
         if KEEP:
