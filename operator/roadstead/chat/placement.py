@@ -65,7 +65,7 @@ class Placement:
 
     @property
     def counts(self) -> bool:
-        """Whether the region takes part in rollouts, now or when it is back."""
+        """Whether the region takes part in rollouts, now or when it is back; if not, only to finish what it began."""
         match self.verdict:
             case Verdict.PLACED | Verdict.HELD | Verdict.AWAY:
                 return True

@@ -76,7 +76,10 @@ def views(
     outcomes: Mapping[str, RegionOutcome],
     runs: Mapping[str, str],
 ) -> tuple[rollout.RegionView, ...]:
-    """What the rollout sees of each region where the service is placed.
+    """What the rollout sees of each region where the service is placed, or that it has in flight.
+
+    A region that is refused while it is in flight (its Region was deleted, say, and may be made again) is one that
+    cannot be reached: forgotten, it would make room for another, and be in flight beside it when it is taken in again.
 
     Args:
         service: with the status as it was stored before.
@@ -85,6 +88,7 @@ def views(
         runs: by region, the hash of the revision of which its objects are known to be.
     """
     before = {region.name: region for region in service.status.regions}
+    busy = {name for name, region in remembered(service.status).regions.items() if region.in_flight and region.protected}
     return tuple(
         _view(
             service,
@@ -94,7 +98,7 @@ def views(
             before.get(placement.region) or ServiceRegionStatus(name=placement.region),
         )
         for placement in placements
-        if placement.counts
+        if placement.counts or placement.region in busy
     )
 
 
@@ -308,7 +312,7 @@ def _region_status(subject: Subject, facts: Facts, before: ServiceRegionStatus |
         }
     )
     if state is None:
-        return entry  # refused: what is remembered of it is still true when it is taken in again
+        return entry  # refused and at rest: what is remembered of it is still true when it is taken in again
     return entry.model_copy(
         update={
             "revision": state.revision,

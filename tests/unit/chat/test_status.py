@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,6 +123,62 @@ def test_what_is_remembered_survives_being_stored() -> None:
         told.now,
     )
     assert again.state == state
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        pytest.param(lambda told: told.regions.pop("hkg"), id="its Region is deleted"),
+        pytest.param(
+            lambda told: told.regions.update(hkg=RegionFacts("hkg", "US")), id="its Region moves out of the residency"
+        ),
+    ],
+)
+def test_a_region_that_is_refused_in_flight_keeps_its_slot(gone: Callable[[Told], object]) -> None:
+    told = Told({"residency": {"jurisdictions": ["HK"]}}).running()
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert [(region.name, region.revision) for region in found.regions] == [("hkg", "r2"), ("sgp", "r1")]
+
+    gone(told)
+    told.now += timedelta(minutes=9)
+    found = told.passed(outcome("sgp"), target="r2")
+    assert [(region.stage, region.revision) for region in found.regions] == [("Lost", "r2"), ("Settled", "r1")]
+    assert truth(found)["Stalled"][0] == "True", "what is wrong with the Region is told all the same"
+    assert found.regions[0].phase == "Refused"
+
+    told.regions = dict(REGIONS)
+    told.now += timedelta(minutes=9)
+    found = told.passed(outcome("hkg", workload=pods(1)), outcome("sgp"), target="r2")
+    assert [(region.stage, region.revision) for region in found.regions] == [("Updating", "r2"), ("Settled", "r1")]
+
+
+def test_a_region_that_is_refused_for_good_does_not_hold_up_the_others() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    del told.regions["hkg"]
+    told.passed(outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    found = told.passed(outcome("sgp"), target="r2")
+    assert [(region.stage, region.revision) for region in found.regions] == [("Lost", "r2"), ("Updating", "r2")]
+    told.passed(outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=1)
+    told.passed(outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    found = told.passed(outcome("sgp"), target="r2")
+    assert (found.rollout.phase, found.rollout.previous, found.rollout.regions_done) == ("Complete", "r2", 1)
+    assert truth(found)["RolledOut"] == ("False", "RegionNotFound")
+
+    told.now += timedelta(days=1)
+    found = told.passed(outcome("sgp"), target="r3")
+    assert found.regions[1].revision == "r3", "at once: what is long gone is busy with nothing"
+
+
+def test_a_refused_region_with_nothing_to_lose_is_no_part_of_the_rollout() -> None:
+    told = Told()
+    told.passed(outcome("hkg", OutcomeKind.NAMESPACE_MISSING, workload=None, applied=""), outcome("sgp"))
+    del told.regions["hkg"]
+    found = told.passed(outcome("sgp"))
+    assert (found.rollout.phase, truth(found)["RolledOut"]) == ("Complete", ("True", "RolledOut"))
 
 
 def test_times_move_only_with_the_status_of_a_condition() -> None:
