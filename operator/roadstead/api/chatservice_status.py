@@ -1,13 +1,16 @@
 """What the operator says about a ChatService."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
 from roadstead.api.conditions import Conditions
 from roadstead.api.fields import DnsLabel, Integer, MapList, Model, RegionName, SetList, Timestamp, shortened
 from roadstead.api.topology import MAX_REGIONS, Role
+
+MAX_STATUS_REGIONS: Final = 8 * MAX_REGIONS
+"""Regions in a status: those of the topology, and those that several changes of it in a row left behind."""
 
 
 class RegionRolloutPhase(StrEnum):
@@ -117,7 +120,7 @@ class ChatServiceStatus(Model):
     ready_regions: Annotated[str, StringConstraints(max_length=16)] = Field(
         default="", description="Regions that are ready, of all: 2/2."
     )
-    regions: Annotated[tuple[ServiceRegionStatus, ...], Field(max_length=2 * MAX_REGIONS), MapList("name")] = Field(
+    regions: Annotated[tuple[ServiceRegionStatus, ...], Field(max_length=MAX_STATUS_REGIONS), MapList("name")] = Field(
         default=(), description="Every region of the topology, and those that are still being left."
     )
     rollout: RolloutStatus = Field(default=RolloutStatus(), description="The rollout of the current revision.")

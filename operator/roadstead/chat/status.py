@@ -19,6 +19,7 @@ from roadstead.api.chatservice import (
     RolloutStatus,
     ServiceRegionStatus,
 )
+from roadstead.api.chatservice_status import MAX_STATUS_REGIONS
 from roadstead.api.conditions import Reason
 from roadstead.chat import conditions, rollout
 from roadstead.chat.conditions import Subject
@@ -88,7 +89,8 @@ def views(
         runs: by region, the hash of the revision of which its objects are known to be.
     """
     before = {region.name: region for region in service.status.regions}
-    busy = {name for name, region in remembered(service.status).regions.items() if region.in_flight and region.protected}
+    known = remembered(service.status).regions
+    busy = {name for name, region in known.items() if region.in_flight and region.protected}
     return tuple(
         _view(
             service,
@@ -199,7 +201,7 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
         observed_generation=facts.service.metadata.generation,
         revision=state.target,
         ready_regions=f"{sum(subject.ready for subject in subjects)}/{len(subjects)}",
-        regions=placed + left,
+        regions=_bounded(placed, left),
         rollout=_rollout_status(facts.decision, len(subjects)),
         active_peaks=facts.floor.active,
         conditions=facts.service.status.conditions,
@@ -241,7 +243,7 @@ def deleting(
     return status.model_copy(
         update={
             "observed_generation": generation,
-            "regions": left,
+            "regions": _bounded((), left),
             "ready_regions": f"0/{len(left)}",
             "conditions": changed,
         }
@@ -372,6 +374,21 @@ def _leaving(outcome: RegionOutcome, before: ServiceRegionStatus | None) -> Serv
             "since": None,
         }
     )
+
+
+def _bounded(
+    placed: tuple[ServiceRegionStatus, ...], left: tuple[ServiceRegionStatus, ...]
+) -> tuple[ServiceRegionStatus, ...]:
+    """As many as the schema takes: a status with one more would be refused whole, and nothing be remembered at all.
+
+    What is being left is cut, never what is placed: children there are still found by their labels.
+    """
+    room = MAX_STATUS_REGIONS - len(placed)
+    if len(left) <= room:
+        return placed + left
+    *shown, last = left[:room]
+    words = f"{len(left) - room} more regions are being left than can be shown here; {last.message}"
+    return (*placed, *shown, last.model_copy(update={"message": _cut(words, MESSAGE_LENGTH)}))
 
 
 def _rollout_status(decision: rollout.Decision, total: int) -> RolloutStatus:

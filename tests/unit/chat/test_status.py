@@ -239,6 +239,26 @@ def test_a_region_that_cannot_be_reached_is_waited_for() -> None:
     assert (found.regions[1].phase, found.regions[1].applied) == ("Unreachable", "a1")
 
 
+@pytest.mark.parametrize(("leaving", "shown"), [(64, 96), (224, 256), (225, 256), (1000, 256)])
+def test_however_many_regions_are_being_left_the_status_can_be_stored(leaving: int, shown: int) -> None:
+    names = [f"new-{number}" for number in range(32)]
+    told = Told({"topology": {"regions": [{"name": name} for name in names]}})
+    told.regions = {name: RegionFacts(name, "HK") for name in names}
+    outcomes = [
+        outcome(f"old-{number}", OutcomeKind.REMOVING, message="cannot be reached") for number in range(leaving)
+    ]
+    found = told.passed(*map(outcome, names), *outcomes)
+    stored = told.service.status  # read back through the schema
+    assert stored.regions == found.regions
+    assert (len(stored.regions), [region.name for region in stored.regions[:32]]) == (shown, names)
+    more = f"{32 + leaving - 256} more regions are being left"
+    assert (more in stored.regions[-1].message) == (32 + leaving > shown)
+
+    left = {entry.region: entry for entry in outcomes}
+    gone = status.deleting(stored, left, 2, NOW)
+    assert len(gone.regions) == min(leaving, 256)
+
+
 def test_one_pass_that_did_not_get_through_is_tried_again() -> None:
     found = Told().running().passed(outcome("hkg", OutcomeKind.WAITING, message="429"), outcome("sgp"))
     assert truth(found)["Reconciling"] == ("True", "Waiting")
