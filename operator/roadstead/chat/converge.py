@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from roadstead.api.chatservice import ChatService
 from roadstead.api.kinds import API_VERSION
 from roadstead.chat import desired, rollout
+from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.observed import Certificate, Observed
@@ -38,6 +39,10 @@ PODS_ASKED = 20
 TLS_TYPE = "kubernetes.io/tls"
 PODS_TIMEOUT = 2.0
 """Seconds that the answer may take: it is only words, and other regions wait for this pass."""
+PLACES = 64
+"""Services that may be written in one region at the same time; more than a quick region ever has under way."""
+PLACE_RETRY = 60.0
+"""Seconds after which a service without a place looks again, if nobody called it."""
 OBSTACLE_RETRY = 15.0
 """Seconds after which a region that lacked something or refused an object is tried again, besides every change."""
 
@@ -57,6 +62,7 @@ class Converger:
         self._history = history
         self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
         self._not_before: dict[tuple[Key, str], tuple[float, RegionOutcome]] = {}
+        self._bulkhead = Bulkhead(PLACES)
 
     async def converge(self, work: Work, state: rollout.State) -> None:
         """All regions that can be written, side by side."""
@@ -95,6 +101,18 @@ class Converger:
             work.outcomes[name] = replace(busy, workload=view.workload)
             work.look_again.append(left)
             return
+        if not self._bulkhead.enter(name, work.owner.key):
+            work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
+            work.look_again.append(PLACE_RETRY)
+            return
+        try:
+            await self._write(work, view, region, digest)
+        finally:
+            for key in self._bulkhead.leave(name):
+                work.ctx.queue.add(key)
+
+    async def _write(self, work: Work, view: View, region: rollout.RegionState, digest: str) -> None:
+        name = view.site.name
         try:
             children = await self._build(work, view, region)
         except _Blocked as blocked:

@@ -16,6 +16,12 @@ TERMINAL_RETRY = 60.0
 RECONCILE_TIMEOUT = 120.0
 """Seconds after which a reconcile is called off and retried: requests have shorter limits, so this is a bug's limit."""
 
+PLACE_SECONDS = 0.5
+"""Seconds for which a run keeps its worker. What takes longer is waiting for a slow server, not working: it goes on by
+itself, and the worker takes the next key, so that one slow region delays nobody else."""
+MAX_WAITING = 1_024
+"""Runs that may go on without a worker; each holds the children of one service in memory."""
+
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +31,7 @@ class Controller:
     Args:
         ctx: handed to every reconcile.
         reconcilers: the function of each kind.
-        workers: how many keys are worked on at once.
+        workers: how many keys are worked on at once, those not counted that have been waiting for a while.
     """
 
     def __init__(self, ctx: Context, reconcilers: Mapping[str, Reconcile], *, workers: int) -> None:
@@ -33,6 +39,7 @@ class Controller:
         self._reconcilers = reconcilers
         self._workers = workers
         self._runs = 0
+        self._waiting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Work until cancelled; a run that is under way is given up at an await, which is always safe.
@@ -42,15 +49,25 @@ class Controller:
         """
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
-                group.create_task(self._work(), name=f"worker {number}")
+                group.create_task(self._work(group), name=f"worker {number}")
 
-    async def _work(self) -> None:
+    async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
-            key = await self._ctx.queue.get()
-            try:
-                await self._one(key)
-            finally:
-                self._ctx.queue.done(key)
+            run = group.create_task(self._run(await self._ctx.queue.get()))
+            await asyncio.wait({run}, timeout=PLACE_SECONDS)
+            if run.done():
+                continue
+            if len(self._waiting) >= MAX_WAITING:
+                await asyncio.wait({run})
+                continue
+            self._waiting.add(run)
+            run.add_done_callback(self._waiting.discard)
+
+    async def _run(self, key: Key) -> None:
+        try:
+            await self._one(key)
+        finally:
+            self._ctx.queue.done(key)
 
     async def _one(self, key: Key) -> None:
         reconcile = self._reconcilers.get(key.kind)

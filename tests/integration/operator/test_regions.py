@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 import worlds
 from clusters import eventually
 from faults.background import proxied
-from faults.proxy import Answer, Proxy, Reset
+from faults.proxy import Answer, Fault, Proxy, Reset, Slow
 from localkube import rbac
 from localkube.certificates import Authority
 from localoperator import MEMBER_ACCOUNT, NAMESPACE
@@ -120,6 +120,9 @@ class Line:
         self._proxy.fault(Reset(), times=None)
         self._proxy.drop_watches()
         eventually(lambda: reason_of(self._world, "hkg") == "Unreachable", deadline=SETTLE_SECONDS)
+
+    def slow_down(self, seconds: float) -> Fault:
+        return self._proxy.fault(Slow(seconds), when=lambda request: request.writes, times=None)
 
     def mend(self) -> None:
         self._proxy.clear_faults()
@@ -301,6 +304,25 @@ def test_an_api_server_that_asks_to_be_left_alone(world: World, both: str, elsew
         replace_kubeconfig(world, good)
         eventually(lambda: not proxy.watching, deadline=SETTLE_SECONDS, what="the old connection is given up")
     world.wait_ready(both)
+
+
+def test_a_slow_region_takes_no_time_from_the_others(world: World, elsewhere: str) -> None:
+    """More services wait for it than there are workers."""
+    names = [world.fresh_name("slow") for _ in range(40)]
+    with line_to_hkg(world) as line:
+        slow = line.slow_down(2.0)
+        for name in names:
+            world.apply(chat(name, ["hkg"]))
+        eventually(lambda: slow.hits >= 32, deadline=SETTLE_SECONDS, what="as many writes as go at once")
+        world.at["sgp"].delete("networkpolicies", f"{elsewhere}-sgp-default-deny")
+        eventually(lambda: world.at["sgp"].find("networkpolicies", f"{elsewhere}-sgp-default-deny"), deadline=USUAL)
+        fresh = world.fresh_name("quick")
+        world.apply(chat(fresh, ["sgp"]))
+        eventually(lambda: len(world.at["sgp"].children(fresh)) > 5, deadline=USUAL)
+        line.mend()
+        for name in names:
+            world.wait_ready(name)
+        world.delete(*names, fresh)
 
 
 def test_another_cluster_under_the_same_name_is_not_written_to(world: World, both: str) -> None:

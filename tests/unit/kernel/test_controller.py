@@ -209,6 +209,48 @@ async def test_one_key_is_never_worked_on_twice_at_once_and_others_are(place: Pl
     assert place.runs == [A, B, A]
 
 
+async def test_runs_that_wait_give_their_workers_to_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLACE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    going = asyncio.Event()
+
+    async def slow() -> Result:
+        await going.wait()
+        return Result()
+
+    keys = [Key("ChatService", "n", f"slow-{number}") for number in range(5)]
+    for key in keys:
+        place.outcomes[key] = [slow]
+        place.queue.add(key)
+    await place.run()
+    assert place.runs == keys[:2], "two workers"
+    await asyncio.sleep(0.05)  # asyncio's own time: it is the loop that is waited in
+    assert place.runs == keys[:4], "two go on by themselves, and then the workers wait as well"
+    place.queue.add(keys[0])
+    going.set()
+    await place.run()
+    assert place.runs == [*keys, keys[0]] and place.queue.idle()
+
+
+async def test_a_lost_lease_ends_the_workers_also_from_a_run_that_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PLACE_SECONDS", 0.01)
+    going = asyncio.Event()
+
+    async def slow() -> Result:
+        await going.wait()
+        raise Fatal("not leading")
+
+    place.outcomes[A] = [slow]
+    place.queue.add(A)
+    await place.run()
+    await asyncio.sleep(0.05)
+    going.set()
+    await place.run()
+    assert place.task is not None and place.task.done() and place.task.exception() is not None
+
+
 async def test_a_kind_that_nobody_reconciles_is_given_back(place: Place) -> None:
     place.queue.add(R)
     await place.run()
