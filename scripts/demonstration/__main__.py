@@ -100,6 +100,7 @@ def _kept(scene: stage.Stage, folder: Path) -> None:
     note("kubectl get roadstead -A; kubectl -n roadstead-system logs deploy/roadstead-operator")
     for name, cluster in scene.regions.items():
         note(f"kubectl --kubeconfig {cluster.kubeconfig} -n {stage.NAMESPACE} get all    # region {name}")
+    note(f"the relay's two versions: {scene.images.first.reference} {scene.images.second.reference}")
     note(f"keys and certificates: {folder}")
     note(f"and to remove it: scripts/clusters down; rm -r {folder}")
 
