@@ -128,6 +128,26 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
         "spec.traffic.allowFrom[0].namespaceSelector.matchExpressions",
         "has the operator Exists for a with the wrong number of values",
     ),
+    (
+        {"spec.config": {"A": "a\0b"}},
+        "spec.config.A",
+        "has a NUL character, which ends the text of a variable; remove it",
+    ),
+    (
+        {"spec.config": {f"K{i}": "\u597d" * 8192 for i in range(43)}},
+        "spec.config",
+        "has more than 1048576 bytes in its values, which no ConfigMap holds; shorten them",
+    ),
+    (
+        {"spec.image": "localhost:70000/chat:1"},
+        "spec.image",
+        "is localhost:70000/chat:1, whose registry has a port that is none; write a port from 1 to 65535",
+    ),
+    (
+        {"spec.image": "localhost:0/chat:1"},
+        "spec.image",
+        "is localhost:0/chat:1, whose registry has a port that is none",
+    ),
     ({"spec.storage": {"size": "0Gi"}}, "spec.storage.size", "is 0; write a size such as 1Gi"),
 ]
 

@@ -6,11 +6,8 @@ from pydantic import Field, StringConstraints
 
 from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import DnsLabel, Integer, MapList, Model
+from roadstead.api.shapes import CRON, TIME_ZONE
 from roadstead.api.topology import MAX_REPLICAS
-
-# Five fields, no seconds and no words such as @daily; cronsim reads the rest.
-CRON = r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$"
-TIME_ZONE = r"^[A-Z][-A-Za-z0-9_+]*(/[A-Za-z0-9][-A-Za-z0-9_+]*)*$"
 
 
 class Peak(Model):

@@ -28,12 +28,11 @@ from roadstead.api.fields import (
 )
 from roadstead.api.quantity import IntOrPercent, Quantity
 from roadstead.api.selectors import NetworkPeer
+from roadstead.api.shapes import ENV_NAME, IMAGE
 from roadstead.api.topology import MAX_REGIONS, MAX_REPLICAS, Residency, Role, Topology, TopologyMode, TopologyRegion
 
 # Rooms import the kind and its parts from here, whichever file they are in.
 __all__ = (
-    "ENV_NAME",
-    "IMAGE",
     "MAX_REGIONS",
     "MAX_REPLICAS",
     "NAME_MAX_LENGTH",
@@ -72,12 +71,6 @@ __all__ = (
 )
 
 NAME_MAX_LENGTH = 28
-
-IMAGE = (
-    r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$"
-)
-ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 # What the operator itself puts into the container's environment; a key of spec.config may not replace it.
 RESERVED_ENV = (

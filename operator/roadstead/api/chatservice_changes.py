@@ -84,7 +84,8 @@ CHAT_SERVICE_CHANGES = (
         says="changes from {old} to {value}, but the volume templates of a StatefulSet are fixed",
         cure="write {old} again; to grow a volume, edit its PersistentVolumeClaim",
         found=_size_changed,
-        cel="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) == 0",
+        cel="!isQuantity(string(self.size)) || "
+        "quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) == 0",
         values={"old": "string(oldSelf.size)", "value": "string(self.size)"},
     ),
     ChangeRule(

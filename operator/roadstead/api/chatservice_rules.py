@@ -1,5 +1,6 @@
 """What a ChatService's schema alone cannot say."""
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,11 +20,15 @@ from roadstead.api.chatservice_changes import primaries
 from roadstead.api.network_rules import NETWORK_RULES
 from roadstead.api.quantity import amount
 from roadstead.api.region_rules import CEL_COUNTRY, COUNTRY_CURE, NOT_A_COUNTRY, is_listed, name_rules
-from roadstead.api.rules import Rule, Values, cel_digits, once
+from roadstead.api.rules import Rule, Values, cel_digits, cel_text, once
+from roadstead.api.shapes import JURISDICTION
 
 _PRIMARIES = "{0}.regions.filter(r, has(r.role) && r.role == 'Primary')"
 _REPLICAS = "(has(r.replicas) ? r.replicas : self.replicas)"
 _OWN_LABELS = ("app.kubernetes.io/", "roadstead.dev/")
+# A region's API server refuses the ConfigMap above this, and counts the values only.
+CONFIG_MAX_BYTES = 1024 * 1024
+NO_PORT = "^[^/]*:(0|0[0-9]+|6553[6-9]|655[4-9][0-9]|65[6-9][0-9]{2}|6[6-9][0-9]{3}|[7-9][0-9]{4})/"
 _NATIVE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -153,6 +158,10 @@ def _reserved(chat: ChatService) -> Iterator[Values]:
     return ({"value": key} for key in chat.spec.config if key in RESERVED_ENV)
 
 
+def _with_nul(chat: ChatService) -> Iterator[Values]:
+    return ({"key": key} for key, value in chat.spec.config.items() if "\0" in value)
+
+
 def _own_annotations(chat: ChatService) -> Iterator[Values]:
     for key in chat.spec.traffic.service_annotations:
         if key.startswith("roadstead.dev/") or ".roadstead.dev/" in key:
@@ -276,10 +285,12 @@ CHAT_SERVICE_RULES = (
         cure="write {request} or more, or lower the request",
         found=_low_limits,
         cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
+        "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
         "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
         values={
             name: expression.format(
-                "self.requests.map(k, k in self.limits && quantity(string(self.requests[k]))"
+                "self.requests.map(k, k in self.limits && isQuantity(string(self.requests[k])) && "
+                "isQuantity(string(self.limits[k])) && quantity(string(self.requests[k]))"
                 ".compareTo(quantity(string(self.limits[k]))) > 0, k)[0]"
             )
             for name, expression in {
@@ -322,6 +333,35 @@ CHAT_SERVICE_RULES = (
         values={"value": f"self.map(k, k in {list(RESERVED_ENV)}, k)[0]"},
     ),
     Rule(
+        name="A variable holds no NUL character",
+        at="spec.config",
+        field="spec.config.{key}",
+        says="has a NUL character, which ends the text of a variable",
+        cure="remove it",
+        found=_with_nul,
+        cel="self.all(k, !self[k].contains('\\x00'))",
+        values={"key": "self.map(k, self[k].contains('\\x00'), k)[0]"},
+    ),
+    Rule(
+        name="The variables fit into a ConfigMap",
+        at="spec.config",
+        field="spec.config",
+        says=f"has more than {CONFIG_MAX_BYTES} bytes in its values, which no ConfigMap holds",
+        cure="shorten them; a character beyond ASCII takes 2 to 4 bytes",
+        found=lambda chat: once(sum(len(value.encode()) for value in chat.spec.config.values()) > CONFIG_MAX_BYTES),
+        cel=f"self.map(k, size(bytes(self[k]))).sum() <= {CONFIG_MAX_BYTES}",
+    ),
+    Rule(
+        name="The port of an image's registry is one",
+        at="spec.image",
+        field="spec.image",
+        says="is {value}, whose registry has a port that is none",
+        cure="write a port from 1 to 65535, or none",
+        found=lambda chat: once(re.match(NO_PORT, chat.spec.image) is not None, value=chat.spec.image),
+        cel=f"!self.matches({cel_text(NO_PORT)})",
+        values={"value": "self"},
+    ),
+    Rule(
         name="Annotations of roadstead.dev are the operator's own",
         at="spec.traffic.serviceAnnotations",
         field="spec.traffic.serviceAnnotations",
@@ -348,8 +388,11 @@ CHAT_SERVICE_RULES = (
         says=f"has {{value}}, {NOT_A_COUNTRY}",
         cure=COUNTRY_CURE,
         found=_unlisted,
-        cel=f"self.jurisdictions.all(j, j.matches('{CEL_COUNTRY}'))",
-        values={"value": f"self.jurisdictions.map(j, !j.matches('{CEL_COUNTRY}'), j)[0]"},
+        cel=f"self.jurisdictions.all(j, !j.matches({cel_text(JURISDICTION)}) || j.matches('{CEL_COUNTRY}'))",
+        values={
+            "value": f"self.jurisdictions.map(j, j.matches({cel_text(JURISDICTION)}) && !j.matches('{CEL_COUNTRY}'), "
+            "j)[0]"
+        },
     ),
     *NETWORK_RULES,
     Rule(
@@ -359,6 +402,6 @@ CHAT_SERVICE_RULES = (
         says="is 0",
         cure="write a size such as 1Gi",
         found=_no_size,
-        cel="quantity(string(self.size)).compareTo(quantity('0')) > 0",
+        cel="!isQuantity(string(self.size)) || quantity(string(self.size)).compareTo(quantity('0')) > 0",
     ),
 )

@@ -18,7 +18,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from roadstead.api.duration import cel_milliseconds, format_duration, parse_duration
 from roadstead.api.kinds import GROUP, KINDS, VERSION, Kind
-from roadstead.api.rules import ChangeRule, Rule
+from roadstead.api.rules import ChangeRule, Rule, cel_text
+from roadstead.api.shapes import DECIMAL, DURATION, SHAPES, Shape
 
 Schema = dict[str, Any]
 
@@ -33,7 +34,6 @@ KEPT = (
     "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
     "x-kubernetes-validations",
 )  # fmt: skip
-_DECIMAL = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
 DROPPED = frozenset({"title", "examples", "$defs"})
 
 
@@ -144,6 +144,9 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: 
         _convert_array(node, defs, path, seen)
     elif node.get("type") == "string":
         _require_bounds(node, path)
+    # Nobody but the operator writes a status: nobody there needs a cure.
+    if "pattern" in node and path.startswith("spec"):
+        _add_shape_rule(node, path)
     if "x-roadstead-duration" in node:
         _add_duration_rules(node, path)
     if "default" in node and node["default"] is None:
@@ -185,7 +188,7 @@ def _without_unions(node: Schema, path: str) -> Schema:
         return merged | rest
     if types == {"number", "string"}:  # Decimal: a float would lose digits on its way through JSON
         text = next(member for member in members if member["type"] == "string")
-        return {"pattern": _DECIMAL, "maxLength": 40, **text, **rest}
+        return {"maxLength": 40, **text, "pattern": DECIMAL, **rest}
     raise UnsupportedSchemaError(path, "is a union", "write a model with optional members and an exactly-one rule")
 
 
@@ -257,11 +260,14 @@ def _move_key_bounds(node: Schema, path: str) -> None:
             }
         )
     if "pattern" in names:
-        quoted = names["pattern"].replace("\\", "\\\\")
+        shape, other = _shape(names["pattern"], path), f"!k.matches({cel_text(names['pattern'])})"
+        field = path.replace("[]", "[*]")
         rules.append(
             {
-                "rule": f"self.all(k, k.matches('{quoted}'))",
-                "message": f"{path} has a key that does not match {names['pattern']}; rename it",
+                "rule": f"self.all(k, {other[1:]})",
+                "message": f"{field} has a key that is {shape.says}; {shape.cure}",
+                "messageExpression": f"'{field} has the key ' + self.map(k, {other}, k)[0] + "
+                + cel_text(f", {shape.says}; {shape.cure}"),
             }
         )
 
@@ -298,6 +304,28 @@ def _require_bounds(node: Schema, path: str) -> None:
         raise UnsupportedSchemaError(path, "is text without a bound", "give the field max_length=")
 
 
+def _shape(pattern: str, path: str) -> Shape:
+    if pattern not in SHAPES:
+        raise UnsupportedSchemaError(path, f"has the pattern {pattern} without words", "add it to api/shapes.py")
+    return SHAPES[pattern]
+
+
+def _add_shape_rule(node: Schema, path: str) -> None:
+    """A pattern becomes a rule: of a pattern an API server says only that a value should match it."""
+    field, pattern = path.replace("[]", "[*]"), node.pop("pattern")
+    shape = _shape(pattern, path)
+    rule, value = f"self.matches({cel_text(pattern)})", "self"
+    if "x-kubernetes-int-or-string" in node:
+        rule, value = f"type(self) == int || string({rule[:4]}){rule[4:]}", "string(self)"
+    node.setdefault("x-kubernetes-validations", []).append(
+        {
+            "rule": rule,
+            "message": f"{field} is {shape.says}; {shape.cure}",
+            "messageExpression": f"'{field} is ' + {value} + {cel_text(f', {shape.says}; {shape.cure}')}",
+        }
+    )
+
+
 def _add_duration_rules(node: Schema, path: str) -> None:
     least, most = node.pop("x-roadstead-duration")
     field = path.replace("[]", "[*]")
@@ -310,7 +338,8 @@ def _add_duration_rules(node: Schema, path: str) -> None:
         cure = f"write {bound} or {'more' if words == 'below' else 'less'}"
         rules.append(
             {
-                "rule": f"{milliseconds} {operator} {limit}",
+                # What is no duration at all is the other rule's matter.
+                "rule": f"!self.matches({cel_text(DURATION)}) || {milliseconds} {operator} {limit}",
                 "message": f"{field} is {words} {bound}; {cure}",
                 "messageExpression": f"'{field} is ' + self + ', {words} {bound}; {cure}'",
             }

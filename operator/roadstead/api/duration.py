@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainSerializer, Wit
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-# Seven digits, not more: the largest text (four parts of years) still fits the 64-bit milliseconds of the CEL rule.
-PATTERN = r"^([0-9]{1,7}(ms|s|m|h|d|w|y))+$"
+from roadstead.api import shapes
+
 MAX_LENGTH = 32
 MILLISECONDS = {
     "ms": 1,
@@ -27,7 +27,7 @@ MILLISECONDS = {
 }
 # More could not be written back: seven digits of days.
 _MOST = 9_999_999 * MILLISECONDS["d"]
-_WHOLE = re.compile(PATTERN)
+_WHOLE = re.compile(shapes.DURATION)
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d|w|y)")
 # What format() writes. No weeks: "30d" reads better than "4w2d".
 _WRITTEN = ("y", "d", "h", "m", "s", "ms")
@@ -87,14 +87,14 @@ def _read(value: object) -> timedelta:
             return parse_duration(value)
         except ValueError:
             pass
-    raise PydanticCustomError("duration", "not a duration")
+    raise PydanticCustomError("shape", "not a duration", {"pattern": shapes.DURATION})
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_read),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PATTERN, "minLength": 2, "maxLength": MAX_LENGTH}),
+    WithJsonSchema({"type": "string", "pattern": shapes.DURATION, "minLength": 2, "maxLength": MAX_LENGTH}),
 ]
 
 
@@ -130,7 +130,7 @@ def cel_milliseconds(text: str) -> str:
     """CEL that turns a duration into whole milliseconds.
 
     Args:
-        text: A CEL expression of a string that matches :data:`PATTERN`.
+        text: A CEL expression of a string that matches :data:`shapes.DURATION`.
 
     Returns:
         A CEL expression of type int.

@@ -4,8 +4,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from roadstead.api.chatservice import ChatService
-from roadstead.api.rules import Rule, Values
+from roadstead.api.rules import Rule, Values, cel_text
 from roadstead.api.selectors import LabelSelector, NetworkPeer, SelectorOperator
+from roadstead.api.shapes import CIDR
 
 
 def _mixed_peers(chat: ChatService) -> Iterator[Values]:
@@ -97,7 +98,7 @@ NETWORK_RULES = (
         says="is {value}, which is not a range of addresses",
         cure="write an address and a prefix length such as 10.0.0.0/8 or fd00::/8",
         found=_bad_cidrs,
-        cel="isCIDR(self.cidr)",
+        cel=f"isCIDR(self.cidr) || !self.cidr.matches({cel_text(CIDR)})",  # without the shape: the other rule
         values={"index": "'*'", "value": "self.cidr"},
     ),
     Rule(

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from roadstead.api.shapes import SHAPES
+
 _SHOWN = 64
 """Characters of a value that a message repeats; a name of 10,000 characters must not fill a log."""
 
@@ -96,9 +98,8 @@ def _translate(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> Pro
         return Problem(field, "", "is missing", f"write it,{such_as}" if such_as else "write it")
     value = shown(detail["input"])
     if is_key:
-        return Problem(
-            _path(prefix, location[:-1]), value, f"has the key {value}, which {_key_fault(detail)}", "rename it"
-        )
+        fault, cure = _key_words(detail)
+        return Problem(_path(prefix, location[:-1]), value, f"has the key {value}, {fault}", cure)
     message, cure = _words(detail, such_as)
     return Problem(field, value, f"is {value}, {message}", cure)
 
@@ -110,12 +111,11 @@ def _path(prefix: str, location: Sequence[int | str]) -> str:
     return path
 
 
-def _key_fault(detail: ErrorDetails) -> str:
+def _key_words(detail: ErrorDetails) -> tuple[str, str]:
+    """What is wrong with a key of a map, and the cure."""
     if detail["type"] == "string_too_long":
-        return f"is longer than {detail['ctx']['max_length']} characters"
-    if detail["type"] == "string_pattern_mismatch":
-        return f"does not match {detail['ctx']['pattern']}"
-    return "is not a valid key"
+        return f"longer than {detail['ctx']['max_length']} characters", "shorten it"
+    return _words(detail, "")
 
 
 def _words(detail: ErrorDetails, such_as: str) -> tuple[str, str]:
@@ -128,8 +128,8 @@ def _words(detail: ErrorDetails, such_as: str) -> tuple[str, str]:
             return f"above {context['le']}", f"write {context['le']} or less"
         case "enum":
             return "not one of the choices", f"write {context['expected']}"
-        case "string_pattern_mismatch":
-            return f"which does not match {context['pattern']}", f"write a value{such_as}" if such_as else "correct it"
+        case "string_pattern_mismatch" | "shape":
+            return SHAPES[context["pattern"]].says, SHAPES[context["pattern"]].cure
         case "string_too_long" | "too_long":
             return f"longer than {context['max_length']}", "shorten it"
         case "string_too_short" | "too_short":
@@ -137,16 +137,10 @@ def _words(detail: ErrorDetails, such_as: str) -> tuple[str, str]:
                 f"shorter than {context['min_length']}",
                 f"write {context['min_length']} or more{such_as and ','}{such_as}",
             )
-        case "duration":
-            return "not a duration", "write numbers with ms, s, m, h, d, w or y, such as 1h30m"
         case "duration_range":
             low = context["low"]
             bound = context["least"] if low else context["most"]
             return f"{'below' if low else 'above'} {bound}", f"write {bound} or {'more' if low else 'less'}"
-        case "quantity":
-            return "not a quantity", "write a number of 0 or more with an optional unit, such as 500m or 1Gi"
-        case "int_or_percent":
-            return "neither a count nor a percentage", "write a number from 0 to 10000, or 0% to 100%"
         case "duplicate":
             return f"in which {shown(context['item'])} is there twice", "leave one of them out"
         case "int_type" | "int_from_float" | "int_parsing":

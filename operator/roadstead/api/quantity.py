@@ -12,15 +12,14 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-# Kubernetes' grammar without a sign (nothing here may be negative); exponents as it has them.
-QUANTITY_PATTERN = r"^([0-9]{1,15}(\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+from roadstead.api import shapes
+
 QUANTITY_MAX_LENGTH = 32
-PERCENT_PATTERN = r"^(100|[1-9]?[0-9])%$"
 MAX_COUNT = 10_000
 
 _QUANTITY = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
-_WHOLE = re.compile(QUANTITY_PATTERN)
-_PERCENT = re.compile(PERCENT_PATTERN)
+_WHOLE = re.compile(shapes.QUANTITY)
+_PERCENT = re.compile(shapes.PERCENT)
 _SCALE = {
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -91,7 +90,7 @@ def _read_quantity(value: object) -> str:
         return str(value)
     if isinstance(value, str) and len(value) <= QUANTITY_MAX_LENGTH and _WHOLE.match(value) and value[-1] != "\n":
         return value
-    raise PydanticCustomError("quantity", "not a quantity")
+    raise PydanticCustomError("shape", "not a quantity", {"pattern": shapes.QUANTITY})
 
 
 def _read_int_or_percent(value: object) -> int | str:
@@ -99,7 +98,7 @@ def _read_int_or_percent(value: object) -> int | str:
         return value
     if isinstance(value, str) and _PERCENT.match(value) and value[-1] != "\n":
         return value
-    raise PydanticCustomError("int_or_percent", "not a count or a percentage")
+    raise PydanticCustomError("shape", "not a count or a percentage", {"pattern": shapes.PERCENT})
 
 
 Quantity = Annotated[
@@ -108,7 +107,7 @@ Quantity = Annotated[
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
-            "pattern": QUANTITY_PATTERN,
+            "pattern": shapes.QUANTITY,
             "maxLength": QUANTITY_MAX_LENGTH,
             "minimum": 0,
             "maximum": 10**15 - 1,
@@ -121,7 +120,7 @@ IntOrPercent = Annotated[
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
-            "pattern": PERCENT_PATTERN,
+            "pattern": shapes.PERCENT,
             "maxLength": 4,
             "minimum": 0,
             "maximum": MAX_COUNT,

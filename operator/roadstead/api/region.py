@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from roadstead.api.conditions import Conditions
 from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import DnsLabel, DnsName, Integer, LabelKey, LabelValue, Model, ObjectMeta, SetList, shortened
+from roadstead.api.shapes import DATA_KEY, JURISDICTION
 
 NAME_MAX_LENGTH = 23
 
@@ -25,7 +26,7 @@ ASSIGNED_COUNTRIES = frozenset(
     """.split()  # noqa: SIM905 - a list of 249 quoted strings is unreadable
 )
 
-Jurisdiction = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$", min_length=2, max_length=6)]
+Jurisdiction = Annotated[str, StringConstraints(pattern=JURISDICTION, min_length=2, max_length=6)]
 
 
 class Scheduling(StrEnum):
@@ -66,7 +67,7 @@ class KubeconfigSecretRef(Model):
         examples=["roadstead-system"],
     )
     name: DnsName = Field(description="Name of the Secret.", examples=["region-hkg"])
-    key: Annotated[str, StringConstraints(pattern=r"^[-._A-Za-z0-9]+$", min_length=1, max_length=253)] = Field(
+    key: Annotated[str, StringConstraints(pattern=DATA_KEY, min_length=1, max_length=253)] = Field(
         default="kubeconfig",
         description="Key of the Secret whose value is the kubeconfig. Only inline tokens, certificates and CAs are "
         "accepted: exec and auth-provider plugins, file paths and insecure-skip-tls-verify are refused.",

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from roadstead.api.duration import cel_milliseconds, format_duration
 from roadstead.api.region import ASSIGNED_COUNTRIES, NAME_MAX_LENGTH, Region, RegionCluster
-from roadstead.api.rules import ChangeRule, Rule, Values, once
+from roadstead.api.rules import ChangeRule, Rule, Values, cel_text, once
+from roadstead.api.shapes import DURATION, JURISDICTION
 
 # XA to XZ are for users to assign; XK (Kosovo) is the best known.
 CEL_COUNTRY = f"^({'|'.join(sorted(ASSIGNED_COUNTRIES))}|X[A-Z])(-|$)"
@@ -85,7 +86,7 @@ REGION_RULES = (
         says=f"is {{value}}, {NOT_A_COUNTRY}",
         cure=COUNTRY_CURE,
         found=lambda region: once(not is_listed(region.spec.jurisdiction), value=region.spec.jurisdiction),
-        cel=f"self.matches('{CEL_COUNTRY}')",
+        cel=f"!self.matches({cel_text(JURISDICTION)}) || self.matches('{CEL_COUNTRY}')",
         values={"value": "self"},
     ),
     Rule(
@@ -101,6 +102,7 @@ REGION_RULES = (
         ),
         # The default of spec.probe is {}, which an API server checks before it fills in what is missing.
         cel="!has(self.timeout) || !has(self.interval) || "
+        f"!self.timeout.matches({cel_text(DURATION)}) || !self.interval.matches({cel_text(DURATION)}) || "
         f"{cel_milliseconds('self.timeout')} <= {cel_milliseconds('self.interval')}",
         values={"value": "self.timeout", "interval": "self.interval"},
     ),

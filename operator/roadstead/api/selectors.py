@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from roadstead.api.fields import LabelKey, LabelValue, Model, SetList
+from roadstead.api.shapes import CIDR
 
-# Shape only; ipaddress (here) and isCIDR (in CEL) read the numbers.
-Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", min_length=4, max_length=43)]
+Cidr = Annotated[str, StringConstraints(pattern=CIDR, min_length=4, max_length=43)]
 
 
 class SelectorOperator(StrEnum):

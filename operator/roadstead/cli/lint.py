@@ -17,11 +17,11 @@ from typing import Any, Final
 from roadstead.admission import rules
 from roadstead.api.advice import advise
 from roadstead.api.chatservice import ChatService
-from roadstead.api.fields import LABEL_VALUE, QUALIFIED_NAME
 from roadstead.api.kinds import API_VERSION, BY_NAME, GROUP
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError, shown, unknown_field
 from roadstead.api.region import Region
+from roadstead.api.shapes import LABEL_VALUE, QUALIFIED_NAME, SHAPES
 from roadstead.cli.manifests import Document, UnreadableManifest, read
 
 _METADATA: Final = frozenset(
@@ -186,11 +186,13 @@ def _metadata_problems(metadata: Any) -> Iterator[Problem]:
             continue
         for key, value in entries.items():
             if not re.fullmatch(QUALIFIED_NAME, key):
-                cure = "write letters, digits, -, _ and ., at most 63, after an optional DNS name and a slash"
-                yield Problem(f"metadata.{part}", shown(key), f"has the key {shown(key)}, which is none", cure)
+                shape = SHAPES[QUALIFIED_NAME]
+                says = f"has the key {shown(key)}, {shape.says}"
+                yield Problem(f"metadata.{part}", shown(key), says, shape.cure)
             elif pattern and isinstance(value, str) and not (re.fullmatch(pattern, value) and len(value) <= 63):
                 cure = "write at most 63 letters, digits, -, _ and ."
-                yield Problem(f"metadata.{part}.{key}", shown(value), f"is {shown(value)}, no label value", cure)
+                says = f"is {shown(value)}, {SHAPES[LABEL_VALUE].says}"
+                yield Problem(f"metadata.{part}.{key}", shown(value), says, cure)
 
 
 def _together_service(document: Document, service: ChatService, known: _Set) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from roadstead.api import shapes
 from roadstead.api.crd import UnsupportedSchemaError, add_rule, custom_resource_definition, structural
 from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import MapList, SetList
@@ -96,7 +97,7 @@ def test_transformation(annotation: Any, default: Any, expected: dict[str, Any])
 def test_a_decimal_becomes_text() -> None:
     schema = schema_of(Decimal)
     assert schema["type"] == "string"
-    assert "pattern" in schema
+    assert "matches" in schema["x-kubernetes-validations"][0]["rule"]
     assert "anyOf" not in schema
 
 
@@ -124,25 +125,44 @@ def test_a_nested_default_is_shortened_too() -> None:
 def test_a_duration_has_its_bounds_as_rules_and_its_default_in_our_own_form() -> None:
     schema = schema_of(Annotated[Duration, Between("1s", "7d")], parse_duration("90s"))
     assert schema["default"] == "1m30s"
-    assert [rule["rule"].split()[-2:] for rule in schema["x-kubernetes-validations"]] == [
-        [">=", "1000"],
-        ["<=", "604800000"],
+    shape, *bounds = schema["x-kubernetes-validations"]
+    assert shape["rule"] == f"self.matches('{shapes.DURATION}')"
+    assert [rule["rule"].split()[-2:] for rule in bounds] == [[">=", "1000"], ["<=", "604800000"]]
+    assert bounds[0]["message"] == "spec.x is below 1s; write 1s or more"
+
+
+def test_a_pattern_becomes_a_rule_with_a_cure() -> None:
+    schema = schema_of(Annotated[str, StringConstraints(pattern=shapes.DNS_LABEL, max_length=9)])
+    assert "pattern" not in schema
+    assert schema["x-kubernetes-validations"] == [
+        {
+            "rule": "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "message": "spec.x is not a DNS label; write lower-case letters, digits and hyphens, such as hkg or hkg-2",
+            "messageExpression": "'spec.x is ' + self + ', not a DNS label; write lower-case letters, digits and "
+            "hyphens, such as hkg or hkg-2'",
+        }
     ]
-    assert schema["x-kubernetes-validations"][0]["message"] == "spec.x is below 1s; write 1s or more"
+
+
+def test_a_pattern_in_a_status_stays_one() -> None:
+    class Status(BaseModel):
+        x: Annotated[str, StringConstraints(pattern="^x$", max_length=1)] = Field(description="d")
+
+    assert structural(Status, "status")["properties"]["x"]["pattern"] == "^x$"
 
 
 def test_zero_as_the_least_duration_needs_no_rule() -> None:
     schema = schema_of(Annotated[Duration, Between("0s", "7d")])
-    assert len(schema["x-kubernetes-validations"]) == 1
+    assert len(schema["x-kubernetes-validations"]) == 2
 
 
 def test_the_keys_of_a_map_are_bounded_by_rules() -> None:
-    key = Annotated[str, StringConstraints(pattern=r"^\d$", max_length=5)]
+    key = Annotated[str, StringConstraints(pattern=shapes.ENV_NAME, max_length=5)]
     schema = schema_of(Annotated[dict[key, Text], Field(max_length=2)], {})
     assert schema["additionalProperties"] == {"type": "string", "maxLength": 10}
     assert [rule["rule"] for rule in schema["x-kubernetes-validations"]] == [
         "self.all(k, size(k) <= 5)",
-        r"self.all(k, k.matches('^\\d$'))",
+        "self.all(k, k.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
     ]
     assert "default" not in schema
 
@@ -168,6 +188,11 @@ class Loop(BaseModel):
         pytest.param(dict[str, Text], "spec.x is a map without a bound", id="unbounded map"),
         pytest.param(
             Annotated[tuple[Text, ...], Field(max_length=1)], "spec.x has no list type", id="a list that nobody owns"
+        ),
+        pytest.param(
+            Annotated[str, StringConstraints(pattern="^x$", max_length=1)],
+            "spec.x has the pattern ^x$ without words; add it to api/shapes.py",
+            id="a pattern without words",
         ),
         pytest.param(bool, "spec.x is a boolean; write an enum", id="a boolean"),
         pytest.param(Any, "spec.x has no type", id="anything"),

@@ -50,8 +50,8 @@ def said(body: Body, *, strict: bool = False) -> list[str]:
         pytest.param(
             "image",
             "UPPER CASE",
-            "spec.image is UPPER CASE, which does not match",
-            id="a pattern, with an example as the cure",
+            "spec.image is UPPER CASE, not the name of an image; write [REGISTRY[:PORT]/]NAME[:TAG]",
+            id="a pattern, in words",
         ),
         pytest.param(
             "image", 7, "spec.image is 7, not text; write text in quotes, such as registry", id="int for text"
@@ -77,8 +77,8 @@ def said(body: Body, *, strict: bool = False) -> list[str]:
         pytest.param(
             "topology.regions[0].name",
             "HKG",
-            "spec.topology.regions[0].name is HKG, which does not match ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$; "
-            "write a value such as hkg",
+            "spec.topology.regions[0].name is HKG, not a DNS label; write lower-case letters, digits and "
+            "hyphens, such as hkg",
             id="the index of a list item",
         ),
         pytest.param(
@@ -116,8 +116,23 @@ def said(body: Body, *, strict: bool = False) -> list[str]:
         pytest.param(
             "config",
             {"1ST": "x"},
-            "spec.config has the key 1ST, which does not match ^[A-Za-z_][A-Za-z0-9_]*$; rename it",
+            "spec.config has the key 1ST, not a name of a variable; write letters, digits and _",
             id="a map's key",
+        ),
+        pytest.param(
+            "config", {"A" * 129: "x"}, ", longer than 128 characters; shorten it", id="a key that is too long"
+        ),
+        pytest.param(
+            "traffic.hostname",
+            "http://x",
+            "spec.traffic.hostname is http://x, not a DNS name; write it alone, in lower case, without scheme",
+            id="a URL for a hostname",
+        ),
+        pytest.param(
+            "monitoring.labels",
+            {"a..b/x": "y"},
+            "spec.monitoring.labels has the key a..b/x, not a key of a label or annotation; write up to 63 letters",
+            id="a label's key whose prefix is no DNS name",
         ),
         pytest.param("config", {"A": 1}, "spec.config.A is 1, not text; write text in quotes", id="a map's value"),
         pytest.param(

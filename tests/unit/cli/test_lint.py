@@ -91,12 +91,12 @@ def test_json_has_everything() -> None:
             {"apiVersion": "roadstead.dev/v9"}, "is roadstead.dev/v9, not roadstead.dev/v1alpha1", id="version"
         ),
         pytest.param({"metadata.lables": {"a": "b"}}, "metadata.lables is", id="a field of metadata that is none"),
-        pytest.param({"metadata.labels": {"a b": "c"}}, "has the key a b, which is none", id="a label's key"),
-        pytest.param({"metadata.labels": {"a": "b c"}}, "is b c, no label value", id="a label's value"),
+        pytest.param({"metadata.labels": {"a b": "c"}}, "has the key a b, not a key of a label", id="a label's key"),
+        pytest.param({"metadata.labels": {"a": "b c"}}, "is b c, not a value of a label", id="a label's value"),
         pytest.param(
             {"metadata.name": "x" * 10_000}, "(10002 characters), longer than 28", id="a name of 10,000 letters"
         ),
-        pytest.param({"metadata.annotations": {"{{ x }}": "y"}}, "has the key {{ x }}, which is none", id="a template"),
+        pytest.param({"metadata.annotations": {"{{ x }}": "y"}}, "has the key {{ x }}, not a key", id="a template"),
         pytest.param({"spec": None}, "spec is missing", id="no spec"),
         pytest.param({"spec": []}, "not a map", id="a spec that is a list"),
         pytest.param({"metadata": ["x"]}, "not a map", id="metadata that is a list"),
