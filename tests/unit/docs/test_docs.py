@@ -279,7 +279,7 @@ def test_pre_commit_runs_the_gates_over_the_same_folders() -> None:
         for repository in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
         for hook in repository["hooks"]
     }
-    assert set(hooks) == {"ruff-check", "ruff-format", "mypy", "import-contracts", "generated"}
+    assert set(hooks) == {"ruff-check", "ruff-format", "mypy", "import-contracts", "generated", "compatible"}
     assert set(hooks["mypy"]["entry"].partition(" mypy ")[2].split()) == set(gates.PYTHON_FOLDERS)
 
 
