@@ -151,9 +151,8 @@ async def test_a_bundle_that_was_late_is_published_one_look_before_the_new_ca_si
     assert stored(hub, "tls.crt") != signed
 
 
-async def test_who_loses_the_race_to_create_uses_what_the_winner_made() -> None:
-    hub, clock = hub_with_webhooks(), HandClock()
-    winner, loser = keeper_of(hub, clock), keeper_of(hub, clock)
+async def overtake(hub: MemoryHub, winner: CertificateKeeper, loser: CertificateKeeper) -> None:
+    """Let the winner write after the loser has read, and see the loser come to the winner's result."""
     read = hub.find
 
     async def read_then_be_overtaken(gvr: Any, namespace: str, name: str) -> dict[str, Any] | None:
@@ -168,6 +167,12 @@ async def test_who_loses_the_race_to_create_uses_what_the_winner_made() -> None:
     made = stored(hub, "tls.crt")
     await settle(loser)
     assert stored(hub, "tls.crt") == made
+
+
+async def test_who_loses_the_race_to_create_uses_what_the_winner_made() -> None:
+    hub, clock = hub_with_webhooks(), HandClock()
+    winner, loser = keeper_of(hub, clock), keeper_of(hub, clock)
+    await overtake(hub, winner, loser)
 
 
 async def test_who_loses_the_race_to_renew_uses_what_the_winner_made() -> None:
@@ -175,20 +180,7 @@ async def test_who_loses_the_race_to_renew_uses_what_the_winner_made() -> None:
     winner, loser = keeper_of(hub, clock), keeper_of(hub, clock)
     await settle(winner)
     clock.time += timedelta(days=61)
-    read = hub.find
-
-    async def read_then_be_overtaken(gvr: Any, namespace: str, name: str) -> dict[str, Any] | None:
-        found = await read(gvr, namespace, name)
-        hub.find = read  # type: ignore[method-assign]
-        await settle(winner)
-        return found
-
-    hub.find = read_then_be_overtaken  # type: ignore[method-assign]
-    with pytest.raises(Conflict):
-        await loser.tend()
-    made = stored(hub, "tls.crt")
-    await settle(loser)
-    assert stored(hub, "tls.crt") == made
+    await overtake(hub, winner, loser)
 
 
 async def test_a_secret_of_cert_manager_is_not_touched() -> None:
