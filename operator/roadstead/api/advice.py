@@ -10,6 +10,7 @@ from roadstead.api.chatservice import ChatService, ChatServiceSpec, TopologyMode
 from roadstead.api.duration import format_duration
 from roadstead.api.quantity import percent_or_count
 from roadstead.api.region import Region
+from roadstead.api.relay import OPTIONS, PREFIX, nearest_option
 
 
 def advise(obj: Region | ChatService) -> list[str]:
@@ -141,6 +142,15 @@ def _autoscaling_without_effect(spec: ChatServiceSpec) -> Iterator[str]:
             )
 
 
+def _no_option_of_the_relay(spec: ChatServiceSpec) -> Iterator[str]:
+    for key in spec.config:
+        if key.startswith(PREFIX) and key not in OPTIONS:
+            yield (
+                f"spec.config has the key {key}, which is no option of the relay and does nothing; write "
+                f"{nearest_option(key)}, if that is meant, or remove it"
+            )
+
+
 def _hasty_probe(region: Region) -> Iterator[str]:
     if region.spec.probe.failure_threshold == 1:
         yield (
@@ -169,5 +179,6 @@ _CHAT_SERVICE: tuple[Callable[[ChatServiceSpec], Iterator[str]], ...] = (
     _passive_without_storage,
     _sessions_outlive_transactions,
     _autoscaling_without_effect,
+    _no_option_of_the_relay,
 )
 _REGION: tuple[Callable[[Region], Iterator[str]], ...] = (_hasty_probe, _slow_probe)

@@ -53,6 +53,12 @@ def test_nothing_to_say_about_a_sound_service() -> None:
             {"spec.topology": PASSIVE}, "spec.topology.mode is ActivePassive and spec.storage", id="no storage"
         ),
         pytest.param(
+            {"spec.config": {"CHAT_TOKEN_PUBLIC_KEY": "x", "CHAT_MAX_ROOMS": "9", "OTHER": "y"}},
+            "spec.config has the key CHAT_TOKEN_PUBLIC_KEY, which is no option of the relay and does nothing; write "
+            "CHAT_TOKEN_PUBLIC_KEYS, if that is meant, or remove it",
+            id="a misspelt option of the relay",
+        ),
+        pytest.param(
             {"spec.retention": {"sessions": "2y", "transactions": "1y"}},
             "spec.retention.sessions is 2y, longer than transactions, which is 1y",
             id="sessions longer than records",
