@@ -119,4 +119,4 @@ def _look_around(hub: BareCluster) -> None:
 
 def _print(text: str) -> None:
     for line in text.rstrip().splitlines():
-        console.print(f"    {line}", markup=False)
+        console.print(f"    {line}", markup=False, soft_wrap=True)

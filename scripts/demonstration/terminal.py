@@ -37,7 +37,7 @@ def show_command(line: str) -> None:
 def show_output(text: str) -> None:
     """Print what a command said, below its line."""
     for line in text.rstrip().splitlines():
-        console.print(f"    {escape(line)}")
+        console.print(f"    {escape(line)}", soft_wrap=True)  # a table keeps its lines
 
 
 def run(command: Sequence[str | Path], *, shown: str = "", stdin: str | None = None, seconds: float = 120.0) -> str:
