@@ -14,6 +14,7 @@ from roadstead.chat import desired, rollout
 from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
+from roadstead.chat.names import Names
 from roadstead.chat.observed import Certificate, Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.pods import obstacle
@@ -26,7 +27,7 @@ from roadstead.kernel.errors import Fatal, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
 from roadstead.kernel.logs import bound
-from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Key
+from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Gvr, Key
 from roadstead.kernel.templates import TemplateSet
 
 T = TypeVar("T")
@@ -146,7 +147,8 @@ class Converger:
         contests = self._contests.get((work.owner.key, name), {})
         owner = replace(work.owner, reference=reference_to(work.service)) if view.site.in_hub else work.owner
         truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
-        outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce)
+        lost = await self._possible(work, view) if view.may_miss_some(digest) else ()
+        outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce, lost=lost)
         # Made from what was all there before: what had to be created had been deleted.
         untouched = view.entry is not None and bool(view.entry.applied) and view.entry.input == digest
         repaired = [*outcome.drifted, *((child, ()) for child in outcome.made if untouched)]
@@ -159,6 +161,16 @@ class Converger:
         for spared in (child for child in children if str(child) in outcome.spared):
             contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
         return outcome
+
+    async def _possible(self, work: Work, view: View) -> tuple[tuple[Gvr, str], ...]:
+        """What to look for by name.
+
+        A child that lost its labels is in no record. While it is wanted, the repair finds it; when it is not wanted any
+        more before that, nothing else would.
+        """
+        key = work.owner.key
+        names = Names(key.name, view.site.name, key.namespace)
+        return desired.possible(names, await self._history.all(key, work.ctx), view.served)
 
     async def _build(self, work: Work, view: View, region: rollout.RegionState) -> tuple[Child, ...]:
         revision = await self._revision(work, region.revision)

@@ -6,7 +6,7 @@ comes from the spec as it is now. The shell adds owner labels and annotations; n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from roadstead.kernel import objects
 from roadstead.kernel.objects import Child, Gvr
 from roadstead.kernel.templates import TemplateSet
 
-__all__ = ("PREREQUISITES", "Certificate", "Observed", "Scale", "build", "missing", "scale")
+__all__ = ("PREREQUISITES", "Certificate", "Observed", "Scale", "build", "missing", "possible", "scale")
 
 
 def build(
@@ -85,6 +85,32 @@ PREREQUISITES: Final[tuple[Callable[[Revision, Observed], Finding | None], ...]]
 )
 
 
+def possible(names: Names, revisions: Iterable[Revision], served: Collection[Gvr]) -> tuple[tuple[Gvr, str], ...]:
+    """Type and name of every object that the service may ever have had in the region, whatever its spec said.
+
+    Args:
+        names: of the service in the region.
+        revisions: all that are stored: each may have had a config map.
+        served: types that the region's API server serves, of those that it need not.
+    """
+    found = [
+        (objects.SERVICE_ACCOUNTS, names.base),
+        (objects.SERVICES, names.base),
+        (objects.SERVICES, names.peers),
+        *((gvr, names.base) for gvr in objects.WORKLOAD_TYPES),
+        (objects.HORIZONTAL_POD_AUTOSCALERS, names.base),
+        (objects.POD_DISRUPTION_BUDGETS, names.base),
+        *((objects.NETWORK_POLICIES, name) for name in names.network_policies),
+        (objects.SECRETS, names.copied_tls),
+        *((objects.CONFIG_MAPS, name) for name in {names.config(revision): None for revision in revisions} if name),
+    ]
+    if objects.CERTIFICATES in served:
+        found.append((objects.CERTIFICATES, names.issued_tls))
+    if objects.SERVICE_MONITORS in served:
+        found.append((objects.SERVICE_MONITORS, names.base))
+    return tuple(found)
+
+
 def _plain_children(size: Scale, revision: Revision, observed: Observed, names: Names) -> list[tuple[Gvr, str, str]]:
     """Type, name and template of every object but the workload and the config maps."""
     tls = revision.spec.tls
@@ -93,8 +119,8 @@ def _plain_children(size: Scale, revision: Revision, observed: Observed, names: 
         (objects.SERVICES, names.base, "service"),
         (objects.SERVICES, names.peers, "service-peers"),
         (objects.POD_DISRUPTION_BUDGETS, names.base, "pdb"),
-        (objects.NETWORK_POLICIES, f"{names.base}-default-deny", "networkpolicy-default-deny"),
-        (objects.NETWORK_POLICIES, f"{names.base}-allow", "networkpolicy-allow"),
+        (objects.NETWORK_POLICIES, names.network_policies[0], "networkpolicy-default-deny"),
+        (objects.NETWORK_POLICIES, names.network_policies[1], "networkpolicy-allow"),
         (objects.SECRETS, names.tls(tls), "secret")
         if tls.secret_name is not None
         else (objects.CERTIFICATES, names.tls(tls), "certificate"),

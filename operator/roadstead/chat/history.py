@@ -38,9 +38,13 @@ class RevisionHistory:
                 return await self._one(key, record, ctx)
         return None
 
+    async def all(self, key: Key, ctx: Context) -> list[Revision]:
+        """Every stored revision that can be read."""
+        return [r for record in self.stored(key, ctx) if (r := await self._one(key, record, ctx)) is not None]
+
     async def store(self, key: Key, owner: Owner, revision: Revision, ctx: Context) -> Outcome:
         """Store the revision that the spec stands for, with the number that it gets among those stored."""
-        known = [r for record in self.stored(key, ctx) if (r := await self._one(key, record, ctx)) is not None]
+        known = await self.all(key, ctx)
         child = to_child(key.name, key.namespace, numbered(revision, known))
         return await Applier(ctx.hub.client, ctx.hub.store, owner, "").converge([child], prune=False)
 

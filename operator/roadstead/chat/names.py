@@ -53,7 +53,22 @@ class Names:
 
         Two names, so that a change from one source to the other never has two writers on one Secret.
         """
-        return f"{self.base}-tls" if tls.secret_name is not None else f"{self.base}-issued-tls"
+        return self.copied_tls if tls.secret_name is not None else self.issued_tls
+
+    @property
+    def copied_tls(self) -> str:
+        """Of the Secret that is copied from the hub."""
+        return f"{self.base}-tls"
+
+    @property
+    def issued_tls(self) -> str:
+        """Of the Certificate, and of the Secret that its issuer makes."""
+        return f"{self.base}-issued-tls"
+
+    @property
+    def network_policies(self) -> tuple[str, str]:
+        """What denies everything, and what allows the rest."""
+        return f"{self.base}-default-deny", f"{self.base}-allow"
 
     def config(self, revision: Revision) -> str:
         """The config map's name; empty when there is no configuration."""

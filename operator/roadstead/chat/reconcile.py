@@ -18,14 +18,16 @@ from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
 from roadstead.chat.converge import OBSTACLE_RETRY, Converger, gathered, reference_to, why_not_ready
 from roadstead.chat.history import RevisionHistory
+from roadstead.chat.names import Names
 from roadstead.chat.observed import Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.placement import RegionFacts
 from roadstead.chat.pods import ask_in
-from roadstead.chat.removal import abandoned, leave, remaining, sweep
+from roadstead.chat.removal import Remainder, abandoned, leave, meddled, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects, status
+from roadstead.kernel.apply import Name
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, Invalid, NotFound
 from roadstead.kernel.fleet import Site
@@ -198,10 +200,21 @@ class ChatReconciler:
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
         self._converger.forget(key, names)
         for name in sorted(names):
-            rest = await leave(name, work.owner, work.ctx, give_up=_is_abandoned(name, work.body))
+            rest = await self._leave(name, work.owner, work.body, work.ctx)
             if rest is not None:
                 work.outcomes[name] = RegionOutcome(name, OutcomeKind.REMOVING, rest.message)
                 work.look_again.append(OBSTACLE_RETRY)
+
+    async def _leave(self, region: str, owner: Owner, body: Mapping[str, Any], ctx: Context) -> Remainder | None:
+        """Delete what is in one region; when it is not what the status records, look for what lost its labels too."""
+        key = owner.key
+        applied = {entry.name: entry.applied for entry in status_of(ChatServiceStatus, body).regions}
+        site = ctx.fleet.site(region)
+        lost: tuple[Name, ...] = ()
+        if site is not None and site.usable and meddled(site, key, applied.get(region, "")):
+            names = Names(key.name, region, key.namespace)
+            lost = desired.possible(names, await self._history.all(key, ctx), site.served)
+        return await leave(region, owner, ctx, give_up=_is_abandoned(region, body), lost=lost)
 
     def _derive(self, work: Work, decision: rollout.Decision) -> dict[str, Any]:
         runs = {
@@ -260,7 +273,7 @@ class ChatReconciler:
         names |= {site.name for site in ctx.fleet.sites() if remaining(site, key)}
         if any(self._is_pending(name, ctx) and not _is_abandoned(name, body) for name in names):
             return Result()
-        rest = await gathered(leave(name, owner, ctx, give_up=_is_abandoned(name, body)) for name in sorted(names))
+        rest = await gathered(self._leave(name, owner, body, ctx) for name in sorted(names))
         outcomes = {
             remainder.region: RegionOutcome(
                 remainder.region,

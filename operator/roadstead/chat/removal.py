@@ -8,12 +8,12 @@ stays behind then is found by its labels when the region returns, and swept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from roadstead.kernel import objects
-from roadstead.kernel.apply import Applier, Outcome
+from roadstead.kernel.apply import Applier, Name, Outcome, applied_digest
 from roadstead.kernel.context import Context
 from roadstead.kernel.errors import Fatal, RoadsteadError, ServerFault
 from roadstead.kernel.fleet import Site
@@ -49,7 +49,15 @@ def remaining(site: Site, key: Key) -> list[Record]:
     return [r for r in site.member.store.children(key, site.name) if r.gvr not in objects.HUB_ONLY_TYPES]
 
 
-async def leave(region: str, owner: Owner, ctx: Context, *, give_up: bool = False) -> Remainder | None:
+def meddled(site: Site, key: Key, applied: str) -> bool:
+    """Whether what is known of the children in a region is not what the status recorded as ``applied``."""
+    records = remaining(site, key)
+    return bool(applied) and applied != (applied_digest(records) if records else "")
+
+
+async def leave(
+    region: str, owner: Owner, ctx: Context, *, give_up: bool = False, lost: Collection[Name] = ()
+) -> Remainder | None:
     """Delete the service's children in one region.
 
     Args:
@@ -57,6 +65,7 @@ async def leave(region: str, owner: Owner, ctx: Context, *, give_up: bool = Fals
         owner: the service.
         ctx: everything else.
         give_up: a person abandoned the region: do what can be done and do not wait.
+        lost: names of objects there that may have been the service's before they lost their labels.
 
     Returns:
         What is left to wait for; None when nothing of the service is left there, or nobody waits for it.
@@ -74,7 +83,9 @@ async def leave(region: str, owner: Owner, ctx: Context, *, give_up: bool = Fals
             f"with {ABANDON_ANNOTATION}={region}",
         )
     try:
-        outcome = await Applier(site.member.client, site.member.store, owner, region).delete(remaining(site, owner.key))
+        applier = Applier(site.member.client, site.member.store, owner, region)
+        await applier.delete(remaining(site, owner.key))
+        outcome = await applier.delete_lost(lost)
     except Fatal:
         raise
     except Exception as error:  # as in converge: what one region does must not hold up the others

@@ -44,6 +44,15 @@ class View:
         """Digest of the children as they are; empty when there are none."""
         return applied_digest(self.records) if self.records else ""
 
+    def may_miss_some(self, digest: str) -> bool:
+        """Whether a child may be there that no record tells of and nobody wants any more.
+
+        So it may when the children are not those that the status records, and, by the digest of the inputs, others are
+        wanted than were.
+        """
+        entry = self.entry
+        return entry is not None and entry.applied not in ("", self.applied) and entry.input != digest
+
     @property
     def workload(self) -> WorkloadStatus | None:
         """State of the Deployment or StatefulSet; what we never applied, a copy of it, says nothing."""

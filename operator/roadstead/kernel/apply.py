@@ -20,9 +20,11 @@ from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError, ServerFault
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
 from roadstead.kernel.objects import Child, Gvr
-from roadstead.kernel.ownership import Claim, Owner, claim, stamped
+from roadstead.kernel.ownership import Claim, Owner, claim, is_lost, stamped
 from roadstead.kernel.store import NOTHING, ChildStore, Record, to_record
 
+Name = tuple[Gvr, str]
+"""What one child is known by within its owner's namespace."""
 ROUNDS = 3
 """How often a pass is made anew at once because somebody changed something meanwhile."""
 SHORTEST_QUOTE = 8
@@ -199,7 +201,14 @@ class Applier:
         self._spare: Collection[str] = ()
         self._tally = _Tally()
 
-    async def converge(self, desired: Sequence[Child], *, prune: bool = True, spare: Collection[str] = ()) -> Outcome:
+    async def converge(
+        self,
+        desired: Sequence[Child],
+        *,
+        prune: bool = True,
+        spare: Collection[str] = (),
+        lost: Collection[Name] = (),
+    ) -> Outcome:
         """Make the children what ``desired`` says, in parallel, and delete what is no longer desired.
 
         Nothing is deleted when any child could not be applied: a half-made state is not a reason to take more away.
@@ -209,6 +218,7 @@ class Applier:
             desired: all of them.
             prune: whether to delete.
             spare: children, as ``str`` of them, whose drift or absence is left alone this time.
+            lost: what `delete_lost` is to look for when all is as desired.
         """
         self._spare = spare
         for _ in range(ROUNDS):
@@ -216,6 +226,9 @@ class Applier:
             self._tally.stale = self._stale(desired, prune=prune)
             if not self._tally.stale or not self._tally.outcome().unobstructed:
                 break
+        if prune and lost and self._tally.outcome().complete:
+            wanted = {(child.gvr, child.name) for child in desired}
+            await self.delete_lost(name for name in lost if name not in wanted)
         return self._tally.outcome()
 
     async def _pass(self, desired: Sequence[Child], *, prune: bool) -> None:
@@ -251,6 +264,29 @@ class Applier:
         """Delete exactly these objects (by uid); those that linger are reported as waiting."""
         await _gather(self._delete(record) for record in records)
         return self._tally.outcome()
+
+    async def delete_lost(self, names: Iterable[Name]) -> Outcome:
+        """Delete what is ours by the uid and our Apply entry, though nothing tells us of it any more.
+
+        A child that loses its labels leaves our watches. While it is wanted, that is drift: applying it finds it. One
+        that nobody wants any more has to be looked for, by name.
+        """
+        known = self._known()
+        await _gather(self._delete_if_lost(*name) for name in names if name not in known)
+        return self._tally.outcome()
+
+    async def _delete_if_lost(self, gvr: Gvr, name: str) -> None:
+        try:
+            found = await self._client.find(gvr, self._owner.key.namespace, name, metadata_only=True)
+        except Forbidden as error:
+            self._tally.refused.append(Problem(f"{gvr.kind} {self._owner.key.namespace}/{name}", str(error)))
+            return
+        except RoadsteadError as error:
+            self._tally.failed = error
+            return
+        if found is None or not is_lost(found["metadata"], self._owner, self._region):
+            return
+        await self._delete(to_record(gvr, found))
 
     async def _one(self, child: Child, record: Record | None) -> None:
         body_hash = body_hash_of(child, self._owner.uid)

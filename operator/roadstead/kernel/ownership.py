@@ -54,6 +54,18 @@ def claim(metadata: Mapping[str, Any], owner: Owner, region: str) -> Claim:
     return Claim.FOREIGN
 
 
+def is_lost(metadata: Mapping[str, Any], owner: Owner, region: str) -> bool:
+    """Whether the object is a child of ``owner`` in this region that does not say so in its labels any more.
+
+    Only what we applied is; a copy has no Apply entry of ours. Where the region's label is left, it must be this one.
+    """
+    return (
+        claim(metadata, owner, region) is Claim.OURS
+        and owned_fields(metadata, objects.FIELD_MANAGER) is not None
+        and (metadata.get("labels") or {}).get(objects.REGION_LABEL, region) == region
+    )
+
+
 def stamped(child: Child, owner: Owner, region: str, body_hash: bytes) -> dict[str, Any]:
     """The body to apply: the child's own, with identity, our labels and our annotations."""
     metadata = dict(child.body.get("metadata") or {})

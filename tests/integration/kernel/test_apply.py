@@ -266,6 +266,63 @@ async def test_a_lost_label_is_drift(place: Place, label: str) -> None:
     assert (await place.converge(desired)).complete and place.writes() == 0
 
 
+@pytest.mark.parametrize("label", [objects.MANAGED_BY_LABEL, objects.OWNER_NAME_LABEL])
+async def test_what_lost_its_label_and_is_not_wanted_any_more_is_found_by_name(place: Place, label: str) -> None:
+    kept, dropped = child(SERVICES, place.space), child(CONFIG_MAPS, place.space)
+    await place.converge(kept, dropped)
+    await place.kubectl("label", "configmap", "x", f"{label}-")
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {}}
+    await place.client.apply(SECRETS, place.space, "x", theirs, manager="helm")
+    await place.forgotten(CONFIG_MAPS)
+    assert (await place.converge(kept)).deleted == 0, "nothing tells of it"
+    names = [(SERVICES, "x"), (CONFIG_MAPS, "x"), (SECRETS, "x"), (HORIZONTAL_POD_AUTOSCALERS, "x")]
+    outcome = await Applier(place.client, place.member.store, place.owner, REGION).converge([kept], lost=names)
+    assert outcome.complete and (outcome.deleted, outcome.created) == (1, 0)
+    assert await place.client.find(CONFIG_MAPS, place.space, "x") is None
+    assert await place.client.find(SECRETS, place.space, "x") is not None, "not ours"
+
+
+async def test_two_owners_whose_children_have_the_same_names_share_nothing(place: Place) -> None:
+    """Service a-b in region c and service a in region b-c, let past by two webhooks in the same moment."""
+    desired = [child(gvr, place.space) for gvr in (SERVICES, CONFIG_MAPS, SECRETS, DEPLOYMENTS)]
+    owners = {
+        region: Owner(place.hub, Key("ChatService", place.space, name), str(uuid.uuid4()))
+        for name, region in (("a-b", "c"), ("a", "b-c"))
+    }
+
+    async def both(*children: Child) -> list[Outcome]:
+        passes = [
+            Applier(place.client, place.member.store, owner, region).converge(children)
+            for region, owner in owners.items()
+        ]
+        return list(await asyncio.gather(*passes))
+
+    first = await both(*desired)
+    assert sum(outcome.created for outcome in first) == len(desired)
+    assert sum(len(outcome.conflicts) for outcome in first) == len(desired), "each name is in conflict for one of them"
+    made = {gvr: (await place.get(gvr))["metadata"] for gvr in (child.gvr for child in desired)}
+    again = await both(*desired)
+    assert [outcome.writes for outcome in again] == [0, 0]
+    for gvr, before in made.items():
+        after = (await place.get(gvr))["metadata"]
+        assert (after["uid"], after["labels"], after["annotations"]) == (
+            before["uid"],
+            before["labels"],
+            before["annotations"],
+        )
+
+    (a_b, a), (loser, winner) = first, owners.values()
+    assert a_b.complete is False or a.complete is False
+    gone = Applier(place.client, place.member.store, loser, "c")
+    await gone.delete(place.member.store.children(loser.key, "c"))
+    await gone.delete_lost([(child.gvr, child.name) for child in desired])
+    for gvr, before in made.items():
+        mine = before["annotations"][objects.OWNER_UID_ANNOTATION] == winner.uid
+        assert (await place.client.find(gvr, place.space, "x") is not None) is mine, "the other's are left alone"
+    settled = await Applier(place.client, place.member.store, winner, "b-c").converge(desired)
+    assert settled.complete and settled.created == a_b.created
+
+
 async def test_an_owner_made_anew_takes_over_what_the_former_one_left(place: Place) -> None:
     """Deleted and created again while the region was away: same hub, same key, another uid."""
     desired = [child(SERVICES, place.space), child(CONFIG_MAPS, place.space, "old")]

@@ -13,7 +13,7 @@ import worlds
 from clusters import eventually, kubectl
 from localkube import crds, nodes
 from localoperator import connect
-from specs import edited
+from specs import ABSENT, edited
 from worlds import SETTLE_SECONDS, Body, World, chat, pool, versions
 
 from .conftest import MakeService
@@ -322,6 +322,69 @@ def test_two_regions_of_one_cluster_whose_children_would_have_one_name(world: Wo
         assert not world.at["hkg"].children(name)
     finally:
         world.at_hub.delete("regions", "hkg-peers", "")
+
+
+def test_two_services_whose_children_have_one_name_take_nothing_from_each_other(world: World) -> None:
+    """Service a-b in region c and service a in region b-c: two replicas of the webhook may let both past at once."""
+    short = world.fresh_name()
+    long, region = f"{short}-b", "b-hkg"
+    connect(world.hub, world.members["hkg"], region)
+    try:
+        world.wait(region, "Ready", "True", resource="regions", namespace="")
+        for body in (chat(long, ["hkg"]), chat(short, [region])):
+            world.at_hub.create("chatservices", body)
+        eventually(
+            lambda: "NotOurs" in {world.condition(name, "Conflict").get("reason") for name in (long, short)},
+            deadline=SETTLE_SECONDS,
+        )
+        objects = world.at["hkg"]
+        for name in (long, short):
+            world.look_again(name)
+        before = {name: objects.children(name) for name in (long, short)}
+        assert before[long].keys().isdisjoint(before[short])
+        assert before[long].keys() | before[short].keys() == children_of(long, "hkg")
+        for name in (long, short):
+            world.look_again(name)
+        assert {name: versions(objects.children(name)) for name in before} == {
+            n: versions(c) for n, c in before.items()
+        }
+        world.delete(short)
+        assert set(objects.children(long)) >= set(before[long]), "the deletion took what is its own"
+        world.look_again(long)
+        world.wait_ready(long)
+        assert set(objects.children(long)) == children_of(long, "hkg")
+    finally:
+        world.delete(long, short)
+        world.at_hub.delete("regions", region, "")
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/managed-by", "roadstead.dev/owner-name"])
+def test_what_lost_its_labels_before_it_became_unwanted_goes_all_the_same(
+    world: World, service: MakeService, label: str
+) -> None:
+    """Nothing tells of such a child any more; an autoscaler that stays would fight over the replicas for ever."""
+    body = service("hkg", spec__autoscaling={"maxReplicas": 3}, spec__config={"CHAT_X": "1"})
+    name, objects = body["metadata"]["name"], world.at["hkg"]
+    config = next(key.partition("/")[2] for key in objects.children(name) if key.startswith("configmaps/"))
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{name}-hkg-config-00000000"}}
+    objects.create("configmaps", theirs)
+    world.stop()
+    stripped = {"metadata": {"labels": {label: None}}}
+    objects.patch("horizontalpodautoscalers", f"{name}-hkg", stripped)
+    world.apply(edited(body, {"spec.autoscaling": ABSENT}))
+    world.start()
+    world.wait_ready(name)
+    eventually(lambda: objects.find("horizontalpodautoscalers", f"{name}-hkg") is None, deadline=SETTLE_SECONDS)
+
+    world.stop()
+    objects.patch("networkpolicies", f"{name}-hkg-allow", stripped)
+    objects.patch("configmaps", config, stripped)
+    world.at_hub.delete("chatservices", name)
+    world.start()
+    world.wait_gone(name)
+    assert objects.find("networkpolicies", f"{name}-hkg-allow") is None
+    assert objects.find("configmaps", config) is None
+    assert objects.find("configmaps", theirs["metadata"]["name"]) is not None  # type: ignore[index]
 
 
 def test_a_foreign_object_of_the_same_name_is_never_taken_over(world: World, service: MakeService) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from roadstead.api.conditions import Reason
 from roadstead.chat import desired
 from roadstead.chat.desired import Observed, Scale
+from roadstead.chat.names import Names
 from roadstead.chat.placement import RegionFacts
 from roadstead.chat.variables import EXTERNAL_DNS_HOSTNAME
 from roadstead.kernel import objects
@@ -390,3 +391,12 @@ def test_what_people_write_stays_where_they_wrote_it(image: str, annotation: str
     (config,) = (child for key, child in children.items() if key.startswith("ConfigMap"))
     assert config.body["data"] == {"KEY": value}
     assert set(children) - {f"ConfigMap/{config.name}"} == set(build(service()))
+
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_every_child_is_among_those_that_are_looked_for(case: str) -> None:
+    of, region, seen = cases.CASES[case]
+    names = Names(of.metadata.name, region.name, of.metadata.namespace)
+    looked_for = desired.possible(names, [revision(of)], seen.served)
+    assert {(child.gvr, child.name) for child in cases.children(case).values()} <= set(looked_for)
+    assert len(looked_for) == len(set(looked_for))

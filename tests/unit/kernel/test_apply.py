@@ -11,7 +11,7 @@ from roadstead.kernel import objects
 from roadstead.kernel.apply import Outcome, Problem, Verdict, applied_digest, body_hash_of, judge, without_content
 from roadstead.kernel.errors import Unreachable
 from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, SERVICES, Child, Key
-from roadstead.kernel.ownership import Claim, Owner, claim, stamped
+from roadstead.kernel.ownership import Claim, Owner, claim, is_lost, stamped
 from roadstead.kernel.store import NOTHING, Record, to_record
 from unit.kernel.objects_as_seen import seen
 
@@ -148,6 +148,24 @@ def test_claim(metadata: dict[str, object], expected: Claim) -> None:
 def test_a_child_of_the_same_owner_for_another_region_is_not_to_be_had() -> None:
     """Region x-peers' Service and region x's headless one would have one name in one cluster."""
     assert claim(annotated(A, "uid-a"), OWNER, "sgp") is Claim.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("metadata", "lost"),
+    [
+        pytest.param(annotated(None, "uid-a"), True, id="labels lost but our entry and uid"),
+        pytest.param(annotated(None, "uid-of-somebody"), False, id="labels lost and another uid"),
+        pytest.param(annotated(None, "uid-a", managedFields=[]), False, id="labels lost and no entry of ours"),
+        pytest.param(annotated(A, "uid-a", managedFields=[]), False, id="a copy with all our labels"),
+        pytest.param(annotated(B, "uid-b"), False, id="another owner's"),
+        pytest.param(
+            annotated(None, "uid-a", labels={objects.REGION_LABEL: "sgp"}), False, id="the owner's, of another region"
+        ),
+        pytest.param({}, False, id="nobody's"),
+    ],
+)
+def test_what_is_looked_for_by_name_is_deleted_only_if_it_is_ours(metadata: dict[str, object], lost: bool) -> None:
+    assert is_lost(metadata, OWNER, "hkg") is lost
 
 
 @pytest.mark.parametrize(
