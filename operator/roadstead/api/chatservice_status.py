@@ -54,6 +54,7 @@ class RolloutPhase(StrEnum):
 
 
 RevisionName = Annotated[str, StringConstraints(max_length=128)]
+ImageName = Annotated[str, StringConstraints(max_length=512)]
 Digest = Annotated[str, StringConstraints(max_length=128)]
 StatusMessage = Annotated[str, StringConstraints(max_length=1024), shortened(1024)]
 
@@ -67,6 +68,9 @@ class ServiceRegionStatus(Model):
     )
     role: Role | None = Field(default=None, description="Primary or Standby; absent with ActiveActive.")
     revision: RevisionName = Field(default="", description="Revision that the region's objects have.")
+    image: ImageName = Field(
+        default="", description="Image of that revision. Empty while it is not known, such as after an upgrade."
+    )
     last_good_revision: RevisionName = Field(
         default="", description="Last revision that was ready here for the bake time."
     )
@@ -100,6 +104,7 @@ class RolloutStatus(Model):
         default="",
         description="Revision with which a rollout last completed; a rollback returns the service to it.",
     )
+    previous_image: ImageName = Field(default="", description="Image of that revision.")
     phase: RolloutPhase = Field(default=RolloutPhase.COMPLETE, description="How far it is, in one word.")
     started_at: Timestamp | None = Field(default=None, description="When it began.")
     region: Annotated[str, StringConstraints(max_length=253), shortened(253)] = Field(
@@ -117,6 +122,11 @@ class ChatServiceStatus(Model):
         default=0, ge=0, le=2**53, description="The metadata.generation that this status was derived from."
     )
     revision: RevisionName = Field(default="", description="Revision that the spec stands for.")
+    image: StatusMessage = Field(
+        default="",
+        description="Image that the regions run; several with commas between while they differ. After a rollback it is "
+        "not that of the spec.",
+    )
     ready_regions: Annotated[str, StringConstraints(max_length=16)] = Field(
         default="", description="Regions that are ready, of all: 2/2."
     )

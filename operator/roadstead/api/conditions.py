@@ -52,6 +52,7 @@ class Reason(StrEnum):
     READY = "Ready"
     PROGRESSING = "Progressing"
     WAITING = "Waiting"
+    NOT_STALLED = "NotStalled"
     INVALID_SPEC = "InvalidSpec"
     # placement
     PLACED = "Placed"

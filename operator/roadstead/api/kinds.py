@@ -147,6 +147,7 @@ CHAT_SERVICE = Kind(
         Column("Regions", ".status.readyRegions", "string", "Regions that are ready, of all."),
         Column("Rollout", ".status.rollout.phase", "string", "How far the current revision is."),
         Column("Version", ".spec.image", "string", "Image that the spec asks for.", wide=True),
+        Column("Runs", ".status.image", "string", "Image that the regions run.", wide=True),
         Column("Message", f"{_READY}.message", "string", "What is wrong.", wide=True),
         _AGE,
     ),

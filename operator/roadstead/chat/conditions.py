@@ -87,7 +87,7 @@ def derive(service: Service, before: _Conditions, now: datetime) -> _Conditions:
     return drop_condition(writer.conditions, ConditionType.DELETING)
 
 
-_NOT_STALLED: Final = Finding(Reason.PROGRESSING, "")
+_NOT_STALLED: Final = Finding(Reason.NOT_STALLED, "")
 
 
 def invalid(before: _Conditions, message: str, generation: int, now: datetime) -> _Conditions:

@@ -51,6 +51,10 @@ def build(
     return tuple(children)
 
 
+HERE: Final = "this namespace"
+"""The service's, which a revision does not know; whoever tells a finding puts the name in."""
+
+
 def missing(revision: Revision, observed: Observed) -> Finding | None:
     """What must be there before a region's objects can be made and is not; None when nothing is missing."""
     return next((finding for check in PREREQUISITES if (finding := check(revision, observed)) is not None), None)
@@ -63,7 +67,8 @@ def certificate_is_missing(revision: Revision, observed: Observed) -> Finding | 
         return None
     return Finding(
         Reason.SECRET_MISSING,
-        f"spec.tls.secretName is {secret}, but this namespace has no such Secret; create it (type kubernetes.io/tls)",
+        f"spec.tls.secretName is {secret}, but {HERE} of the hub has no such Secret; create it (type "
+        "kubernetes.io/tls)",
     )
 
 

@@ -21,7 +21,7 @@ from roadstead.api.chatservice import (
 )
 from roadstead.api.chatservice_status import MAX_STATUS_REGIONS
 from roadstead.api.conditions import Reason
-from roadstead.chat import conditions, rollout
+from roadstead.chat import conditions, desired, rollout
 from roadstead.chat.conditions import Subject
 from roadstead.chat.desired import Scale
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
@@ -155,7 +155,9 @@ def _detail(outcome: RegionOutcome | None) -> str:
     # Which of the ready pods are new ones is not told; the old ones are ready as a rule, so they are not counted.
     ready = max(0, min(workload.updated, workload.ready - (workload.replicas - workload.updated)))
     pods = f"; {outcome.pods}" if outcome.pods else ""
-    return workload.failure or f"{ready} of {workload.wanted} pods are ready{pods}"
+    # While there are pods of a former template, the ready ones beside this are theirs.
+    which = " of the new revision" if workload.updated < workload.replicas else ""
+    return workload.failure or f"{ready} of {workload.wanted} pods{which} are ready{pods}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,9 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
     """
     state = facts.decision.state
     subjects = tuple(_subject(placement, facts) for placement in facts.placements)
+    images = _images(facts)
     before = {region.name: region for region in facts.service.status.regions}
-    placed = tuple(_region_status(subject, facts, before.get(subject.name)) for subject in subjects)
+    placed = tuple(_region_status(subject, facts, before.get(subject.name), images) for subject in subjects)
     left = tuple(
         _leaving(outcome, before.get(outcome.region))
         for outcome in facts.outcomes.values()
@@ -200,9 +203,10 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
     status = ChatServiceStatus(
         observed_generation=facts.service.metadata.generation,
         revision=state.target,
+        image=_cut(", ".join(dict.fromkeys(region.image for region in placed if region.image)), MESSAGE_LENGTH),
         ready_regions=f"{sum(subject.ready for subject in subjects)}/{len(subjects)}",
         regions=_bounded(placed, left),
-        rollout=_rollout_status(facts.decision, len(subjects)),
+        rollout=_rollout_status(facts.decision, len(subjects), images),
         active_peaks=facts.floor.active,
         conditions=facts.service.status.conditions,
     )
@@ -263,7 +267,7 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
         return Subject(
             name,
             reason,
-            _named(name, outcome.message),
+            _named(name, _in_words(reason, outcome.message, facts.service.metadata.namespace)),
             placed=outcome.kind not in _UNPLACED,
             stuck=outcome.kind in _STUCK,
             conflict=outcome.kind in (OutcomeKind.CONFLICT, OutcomeKind.CONTESTED),
@@ -273,6 +277,11 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
         return Subject(name, overdue.reason, overdue.message, stuck=True)
     message = "" if ready else _named(name, _detail(outcome) or "not looked at yet")
     return Subject(name, None if ready else Reason.PROGRESSING, message, ready=ready)
+
+
+def _in_words(reason: Reason, message: str, namespace: str) -> str:
+    # What the cluster says stays as it is.
+    return message.replace(desired.HERE, f"namespace {namespace}") if reason is Reason.SECRET_MISSING else message
 
 
 _UNPLACED: Final = (OutcomeKind.UNREACHABLE, OutcomeKind.NAMESPACE_MISSING, OutcomeKind.BLOCKED)
@@ -288,7 +297,18 @@ def _named(region: str, message: str) -> str:
     return message if region in message else f"region {region}: {message}"
 
 
-def _region_status(subject: Subject, facts: Facts, before: ServiceRegionStatus | None) -> ServiceRegionStatus:
+def _images(facts: Facts) -> dict[str, str]:
+    """The image of each revision that is in use, as far as it is known without reading the revisions themselves."""
+    before = facts.service.status
+    known = {region.revision: region.image for region in before.regions if region.image}
+    if before.rollout.previous_image:
+        known[before.rollout.previous] = before.rollout.previous_image
+    return {**known, facts.decision.state.target: facts.service.spec.image}
+
+
+def _region_status(
+    subject: Subject, facts: Facts, before: ServiceRegionStatus | None, images: Mapping[str, str]
+) -> ServiceRegionStatus:
     name = subject.name
     service = facts.service
     entry = before or ServiceRegionStatus(name=name)
@@ -318,6 +338,7 @@ def _region_status(subject: Subject, facts: Facts, before: ServiceRegionStatus |
     return entry.model_copy(
         update={
             "revision": state.revision,
+            "image": images.get(state.revision, ""),
             "last_good_revision": state.last_good,
             "stage": state.stage,
             "since": state.since,
@@ -391,7 +412,7 @@ def _bounded(
     return (*placed, *shown, last.model_copy(update={"message": _cut(words, MESSAGE_LENGTH)}))
 
 
-def _rollout_status(decision: rollout.Decision, total: int) -> RolloutStatus:
+def _rollout_status(decision: rollout.Decision, total: int, images: Mapping[str, str]) -> RolloutStatus:
     state = decision.state
     flying = [name for name, region in state.regions.items() if region.in_flight]
     stages = {state.regions[name].stage for name in flying}
@@ -399,6 +420,7 @@ def _rollout_status(decision: rollout.Decision, total: int) -> RolloutStatus:
     return RolloutStatus(
         revision=state.target,
         previous=state.good,
+        previous_image=images.get(state.good, ""),
         phase=RolloutPhase.BAKING if baking else state.phase,
         started_at=state.started_at,
         region=_cut(",".join(flying), LIST_LENGTH),

@@ -52,6 +52,8 @@ class ServiceRow:
     """One service.
 
     Attributes:
+        image: that the spec asks for.
+        runs: that the regions run, several with commas between; empty when it is not known.
         ready: ``True``, ``False``, or ``Unknown`` while the operator has not looked at this version of it.
         stalled: nothing changes until somebody changes something.
         reason: of the Ready condition.
@@ -62,6 +64,7 @@ class ServiceRow:
     namespace: str
     name: str
     image: str
+    runs: str
     ready: str
     stalled: bool
     reason: str
@@ -128,6 +131,7 @@ def service_row(body: Mapping[str, Any]) -> ServiceRow:
         namespace=metadata.get("namespace", ""),
         name=metadata["name"],
         image=str(spec.get("image", "")),
+        runs=status.image,
         ready=ready,
         stalled=ready == "False" and is_true(status.conditions, ConditionType.STALLED),
         reason=reason,
@@ -190,6 +194,7 @@ def services_as_data(rows: Iterable[ServiceRow]) -> list[dict[str, Any]]:
             "namespace": row.namespace,
             "name": row.name,
             "image": row.image,
+            "runs": row.runs,
             "ready": row.ready,
             "stalled": row.stalled,
             "reason": row.reason,

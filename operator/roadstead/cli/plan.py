@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+from roadstead.api.chatservice import RolloutPhase
 from roadstead.api.duration import format_duration
 from roadstead.api.kinds import API_VERSION
 from roadstead.chat.placement import Placement
@@ -134,8 +135,7 @@ def _rollout_lines(plan: Plan, rehearsal: Rehearsal) -> Iterable[str]:
     if not rehearsal.steps:
         # What restarts no pod is applied everywhere at once, so it needs no order.
         yield f"ROLLOUT: no region gets another revision ({plan.revision})"
-        if rehearsal.waiting:
-            yield f"  {rehearsal.waiting}"
+        yield from (f"  {reason}" for reason in _why_not(plan, rehearsal))
         return
     yield f"ROLLOUT of revision {plan.revision}, the times if every region is ready at once"
     for number, step in enumerate(rehearsal.steps, 1):
@@ -144,6 +144,21 @@ def _rollout_lines(plan: Plan, rehearsal: Rehearsal) -> Iterable[str]:
         yield f"  {number}. {when}: {', '.join(step.regions)} ({what})"
     took = f", {format_duration(rehearsal.took)} from now at the earliest" if rehearsal.took else ""
     yield f"  then {rehearsal.phase.value}{took}{f'; {rehearsal.waiting}' if rehearsal.waiting else ''}"
+
+
+def _why_not(plan: Plan, rehearsal: Rehearsal) -> Iterable[str]:
+    """Why regions keep a revision that is not the one of the spec."""
+    kept = {region: revision for region, revision in rehearsal.ends_with.items() if revision != plan.revision}
+    if kept and rehearsal.phase in _ENDED:
+        stay = ", ".join(f"{region} at {revision}" for region, revision in kept.items())
+        yield f"{_ENDED[rehearsal.phase]}; it stays so until spec changes, or is tried again: {stay}"
+    yield from (words for words in (rehearsal.message, rehearsal.waiting) if words)
+
+
+_ENDED: Final[Mapping[RolloutPhase, str]] = {
+    RolloutPhase.ROLLED_BACK: "this revision failed and was rolled back",
+    RolloutPhase.FAILED: "this revision failed and its rollout stopped",
+}
 
 
 def _region_lines(region: RegionPlan, *, summary: bool) -> Iterable[str]:
@@ -209,6 +224,7 @@ def _rollout_data(rehearsal: Rehearsal) -> Mapping[str, Any]:
         "endsWith": dict(rehearsal.ends_with),
         "phase": rehearsal.phase.value,
         "waiting": rehearsal.waiting,
+        "message": rehearsal.message,
         "leastSeconds": int(rehearsal.took.total_seconds()),
     }
 

@@ -43,6 +43,7 @@ class Rehearsal:
         phase: of the rollout in the end.
         waiting: what it would wait for then, in the operator's words.
         took: the least time that it takes.
+        message: why it failed, in the operator's words; empty when it did not.
     """
 
     steps: tuple[Step, ...]
@@ -50,6 +51,7 @@ class Rehearsal:
     phase: RolloutPhase
     waiting: str
     took: timedelta
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def rehearse(state: State, target: str, actors: Sequence[Actor], policy: Rollout
         ends_with={name: region.revision for name, region in state.regions.items()},
         phase=state.phase,
         waiting=decision.waiting,
+        message=state.message,
         took=steps[-1].after + (timedelta() if steps[-1].first else policy.bake_time) if steps else timedelta(),
     )
 

@@ -55,6 +55,8 @@ def service(row: ServiceRow) -> RenderableType:
     head = Table.grid(padding=(0, 2))
     head.add_row("Service", _text(row.label))
     head.add_row("Image", _text(row.image))
+    if row.runs not in ("", row.image):
+        head.add_row("Runs", _text(row.runs))
     head.add_row("Ready", _state(row.ready, row.reason))
     head.add_row("Rollout", _progress(row.rollout))
     if row.rollout.message:

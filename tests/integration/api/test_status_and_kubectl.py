@@ -33,6 +33,7 @@ READY = set_condition((), ConditionType.READY, True, Reason.READY, "all is well"
 CHAT_STATUS = ChatServiceStatus(
     observed_generation=1,
     revision="hello-5d8f",
+    image="registry.example/roadstead-chat:0.0.9",
     ready_regions="1/1",
     regions=(
         ServiceRegionStatus(
@@ -40,6 +41,7 @@ CHAT_STATUS = ChatServiceStatus(
             phase=RegionRolloutPhase.READY,
             role=Role.PRIMARY,
             revision="hello-5d8f",
+            image="registry.example/roadstead-chat:0.0.9",
             last_good_revision="hello-4c7e",
             stage=RegionStage.SETTLED,
             since=NOW,
@@ -54,6 +56,7 @@ CHAT_STATUS = ChatServiceStatus(
     rollout=RolloutStatus(
         revision="hello-5d8f",
         previous="hello-4c7e",
+        previous_image="registry.example/roadstead-chat:0.0.8",
         phase=RolloutPhase.COMPLETE,
         started_at=NOW,
         region="hkg",
@@ -142,6 +145,7 @@ def test_the_wide_columns_of_a_chat_service(hub: BareCluster, namespace: str, pl
     output = kubectl(hub, "get", "chatservices", "-n", namespace, "-o", "wide")
     assert "VERSION" in output
     assert "registry.example/roadstead-chat:0.1.0" in output
+    assert "RUNS" in output and "registry.example/roadstead-chat:0.0.9" in output
     assert "all is well" in output
 
 

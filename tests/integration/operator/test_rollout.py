@@ -102,7 +102,7 @@ def test_a_version_that_never_becomes_ready_is_rolled_back_and_not_tried_again(
     message = worlds.condition_of(said, "Ready")["message"]
     assert "hkg" in message
     assert bad in message
-    assert "0 of 1 pods are ready" in message
+    assert "0 of 1 pods of the new revision are ready" in message
     assert "Unschedulable: " in message and "Insufficient" in message, "the scheduler's own words"
     assert "RolledBack" in world.at_hub.events(regarding=name)
 

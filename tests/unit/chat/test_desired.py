@@ -382,7 +382,7 @@ def test_everybody_may_connect_unless_somebody_is_named() -> None:
 @given(
     image=st.just("registry.example/chat:1"),
     annotation=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200),
-    value=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200),
+    value=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200),
 )
 def test_what_people_write_stays_where_they_wrote_it(image: str, annotation: str, value: str) -> None:
     of = service(image=image, traffic={"serviceAnnotations": {"example.com/a": annotation}}, config={"KEY": value})

@@ -79,7 +79,7 @@ def test_a_service_that_is_as_the_spec_asks() -> None:
     assert truth(found) == {
         "Ready": ("True", "Ready"),
         "Reconciling": ("False", "Ready"),
-        "Stalled": ("False", "Progressing"),
+        "Stalled": ("False", "NotStalled"),
         "Placed": ("True", "Placed"),
         "RolledOut": ("True", "RolledOut"),
     }
@@ -193,6 +193,42 @@ def test_times_move_only_with_the_status_of_a_condition() -> None:
     found = told.passed(outcome("hkg", workload=pods(0)), outcome("sgp"))
     assert of(found, "Ready").last_transition_time == NOW + timedelta(hours=1)
     assert "0 of 2 pods" in of(found, "Ready").message
+
+
+def test_pods_of_the_former_revision_are_not_counted_and_the_message_says_so() -> None:
+    told = Told().running()
+    found = told.passed(outcome("hkg", workload=pods(2, replicas=3, updated=1)), outcome("sgp"), target="r2")
+    assert found.regions[0].message == "region hkg: 0 of 2 pods of the new revision are ready"
+    assert found.regions[0].ready_replicas == 2
+
+
+def test_a_missing_secret_is_told_with_its_namespace() -> None:
+    told = Told().running()
+    words = f"spec.tls.secretName is t, but {desired.HERE} has no such Secret"
+    blocked = outcome("hkg", OutcomeKind.BLOCKED, message=words, reason=Reason.SECRET_MISSING)
+    found = told.passed(blocked, outcome("sgp"))
+    said = of(found, "Ready").message
+    assert f"but namespace {told.service.metadata.namespace} has no such Secret" in said
+
+
+def test_the_images_that_run_are_told_also_after_a_rollback() -> None:
+    old, new = "registry.example/chat:1", "registry.example/chat:2"
+    told = Told({"image": old, "topology": {"regions": [{"name": "hkg"}]}, "rollout": {"bakeTime": "0s"}})
+    told.regions = {"hkg": RegionFacts("hkg", "HK")}
+    for _ in range(3):
+        found = told.passed(outcome("hkg"))
+    assert (found.rollout.phase, found.image, found.rollout.previous_image) == ("Complete", old, old)
+
+    told.spec["image"] = new
+    found = told.passed(outcome("hkg", workload=pods(0, replicas=3, updated=1)), target="r2")
+    assert (found.image, found.rollout.previous_image) == (new, old)
+    told.now += timedelta(hours=1)
+    for _ in range(4):
+        found = told.passed(outcome("hkg", workload=pods(0, replicas=3, updated=1)), target="r2")
+    assert found.rollout.phase == "RollingBack"
+    for _ in range(4):
+        found = told.passed(outcome("hkg"), target="r2")
+    assert (found.rollout.phase, found.image, found.regions[0].image) == ("RolledBack", old, old)
 
 
 BROKEN = {

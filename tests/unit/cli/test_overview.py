@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -147,3 +148,12 @@ def test_words_of_a_cluster_do_not_move_the_cursor() -> None:
     body = service("a", condition("Ready", "False", "Refused", "\x1b[2Jgone"))
     assert "\x1b" not in text(tables.services([overview.service_row(body)], 140))
     assert "\x1b" not in text(tables.service(overview.service_row(body)))
+
+
+def test_the_image_that_runs_is_told_beside_the_one_that_is_asked_for() -> None:
+    same = overview.service_row(service(image="registry.example/roadstead-chat:1.4.0"))
+    assert "Runs" not in text(tables.service(replace(same, image=same.runs)))
+    rolled_back = replace(same, image="registry.example/roadstead-chat:2")
+    shown = text(tables.service(rolled_back))
+    assert "Image    registry.example/roadstead-chat:2" in shown
+    assert "Runs     registry.example/roadstead-chat:1.4.0" in shown

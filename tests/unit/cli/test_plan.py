@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,23 @@ PLAN = Plan(
         RegionPlan("singapore", note="not compared"),
     ),
 )
+
+
+def test_after_a_rollback_the_plan_says_why_the_regions_are_not_as_the_spec_asks() -> None:
+    rehearsal = Rehearsal(
+        steps=(),
+        ends_with={"hkg": "1111111111", "sgp": "1111111111"},
+        phase=RolloutPhase.ROLLED_BACK,
+        waiting="",
+        took=timedelta(),
+        message="region hkg is not ready with revision 2222222222 after 10m",
+    )
+    lines = list(told(replace(PLAN, rehearsal=rehearsal)))
+    assert lines[lines.index("ROLLOUT: no region gets another revision (2222222222)") :][1:3] == [
+        "  this revision failed and was rolled back; it stays so until spec changes, or is tried again: hkg at "
+        "1111111111, sgp at 1111111111",
+        "  region hkg is not ready with revision 2222222222 after 10m",
+    ]
 
 
 def test_a_plan_is_told_in_order() -> None:
