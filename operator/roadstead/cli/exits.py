@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 FIELD_MANAGER: Final = "roadstead-cli"
 """Under this name a person's writes are recorded. Never the operator's: it would take them for its own."""
 
+ELSEWHERE: Final = "name its namespace with -n NAMESPACE (roadstead status -A lists the services of all)"
+"""The cure for a service that is not found."""
+
 
 class ExitCode(IntEnum):
     """What scripts may rely on."""

@@ -18,7 +18,7 @@ from roadstead.api.region import Region
 from roadstead.chat import revisions
 from roadstead.chat.desired import Observed
 from roadstead.cli.draft import Draft, draft, refusals
-from roadstead.cli.exits import ExitCode, Failure
+from roadstead.cli.exits import ELSEWHERE, ExitCode, Failure
 from roadstead.cli.hub import Access, connected
 from roadstead.cli.manifests import Document, UnreadableManifest, read
 from roadstead.cli.output import Format, data, line
@@ -147,7 +147,7 @@ async def _plan_name(world: World, question: Question) -> Plan:
     namespace = namespace or question.namespace or world.hub.namespace
     body = await world.hub.client.find(CHAT_SERVICES, namespace, name)
     if body is None:
-        raise Failure(f"ChatService {namespace}/{name} does not exist", ExitCode.NOT_FOUND)
+        raise Failure(f"ChatService {namespace}/{name} does not exist; {ELSEWHERE}", ExitCode.NOT_FOUND)
     try:
         service = parse("ChatService", body)
     except SpecError as error:

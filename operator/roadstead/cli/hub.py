@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from kubernetes.aio.client import Configuration
@@ -26,6 +26,8 @@ from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
 from roadstead.kernel.objects import Gvr
 
 Body = dict[str, Any]
+_NAMED: Final = 20
+"""Regions that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,13 @@ async def everything(client: ClusterClient, gvr: Gvr, namespace: str = "", **sel
     async for items, _ in client.pages(gvr, namespace, **selectors):  # type: ignore[arg-type]
         found += items
     return found
+
+
+async def no_region(hub: Hub, name: str) -> Failure:
+    """What is said of a Region that is not there: which ones are."""
+    known = sorted(body["metadata"]["name"] for body in await everything(hub.client, objects.REGIONS))
+    listed = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
+    return Failure(f"Region {name} does not exist; there are: {listed or 'none yet'}", ExitCode.NOT_FOUND)
 
 
 async def member_of(hub: ClusterClient, region: Region) -> ClusterClient:

@@ -16,7 +16,7 @@ from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.cli import joining
 from roadstead.cli.exits import FIELD_MANAGER, ExitCode, Failure
-from roadstead.cli.hub import Access, Hub, connected, everything
+from roadstead.cli.hub import Access, Hub, connected, everything, no_region
 from roadstead.cli.joining import Credentials, Wish
 from roadstead.cli.output import Format, data, documents, line, note, to_yaml
 from roadstead.kernel import objects
@@ -253,7 +253,7 @@ async def schedule(access: Access, name: str, scheduling: str, output: Format) -
     async with connected(access) as hub:
         body = await hub.client.find(REGIONS, "", name)
         if body is None:
-            raise Failure(f"Region {name} does not exist", ExitCode.NOT_FOUND)
+            raise await no_region(hub, name)
         before = (body.get("spec") or {}).get("scheduling", "Enabled")
         if before != scheduling:
             patch = {"metadata": {"uid": body["metadata"]["uid"]}, "spec": {"scheduling": scheduling}}

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from roadstead.cli import overview, tables
-from roadstead.cli.exits import ExitCode, Failure
-from roadstead.cli.hub import Access, Hub, connected, everything
+from roadstead.cli.exits import ELSEWHERE, ExitCode, Failure
+from roadstead.cli.hub import Access, Hub, connected, everything, no_region
 from roadstead.cli.output import Format, console, data, note
 from roadstead.cli.overview import RegionRow, ServiceRow
 from roadstead.kernel.clock import SystemClock
@@ -55,12 +55,22 @@ async def report(access: Access, question: Question) -> None:
         view = _View(question, hub)
         view.take(await _listed(hub, view))
         if question.name and not view.bodies:
-            kind = "Region" if question.regions else f"ChatService {view.namespace}/"
-            raise Failure(f"{kind.removesuffix('/')} {question.name} does not exist", ExitCode.NOT_FOUND)
+            raise await _not_found(hub, question, view)
         if question.watch:
             await _follow(hub, view)
         else:
             view.print()
+
+
+async def _not_found(hub: Hub, question: Question, view: _View) -> Failure:
+    if question.regions:
+        return await no_region(hub, question.name)
+    if question.everywhere:
+        return Failure(
+            f"no namespace has a ChatService {question.name}; roadstead status -A lists all", ExitCode.NOT_FOUND
+        )
+    message = f"ChatService {view.namespace}/{question.name} does not exist; {ELSEWHERE}"
+    return Failure(message, ExitCode.NOT_FOUND)
 
 
 async def _listed(hub: Hub, view: _View) -> list[dict[str, Any]]:

@@ -80,7 +80,8 @@ def test_cordon_and_uncordon(fleet: Fleet, operator: Operator) -> None:
     assert "already" in fleet.run("region", "cordon", "hkg").stdout
     fleet.run("region", "uncordon", "hkg")
     eventually(lambda: fleet.regions()["hkg"]["phase"] == "Healthy")
-    fleet.run("region", "cordon", "nowhere", code=ExitCode.NOT_FOUND)
+    unknown = fleet.run("region", "cordon", "nowhere", code=ExitCode.NOT_FOUND).stderr
+    assert "Region nowhere does not exist; there are: " in unknown and "hkg" in unknown
 
 
 # --- status -----------------------------------------------------------------------------------------------------------
@@ -94,7 +95,9 @@ def test_status_shows_what_runs_where(fleet: Fleet, service: Body) -> None:
     assert found["ready"] == "True" and found["regions"][0]["readyReplicas"] == 2
     assert yaml.safe_load(fleet.run("status", "-n", "chat", "-o", "yaml").stdout)["services"][0] == found
     assert fleet.run("status", "-n", "nowhere").stdout == "No services.\n"
-    fleet.run("status", "nobody", "-n", "chat", code=ExitCode.NOT_FOUND)
+    for command in ("status", "explain-plan"):
+        unknown = fleet.run(command, "nobody", "-n", "chat", code=ExitCode.NOT_FOUND).stderr
+        assert "ChatService chat/nobody does not exist; name its namespace with -n NAMESPACE" in unknown
 
 
 def test_a_watch_shows_what_happens_meanwhile_and_ends_at_its_time(fleet: Fleet, service: Body) -> None:
