@@ -97,7 +97,7 @@ def test_its_status_and_columns_say_so(world: World, service: MakeService) -> No
         assert (entry["desiredReplicas"], entry["readyReplicas"]) == (1, 1)
         assert entry["address"] == f"{name}-{entry['name']}.chat.svc"
     printed = kubectl(world.hub, "-n", "chat", "get", "chat", name, "-o", "wide").splitlines()
-    assert printed[0].split() == ["NAME", "READY", "REASON", "REGIONS", "ROLLOUT", "VERSION", "MESSAGE", "AGE"]
+    assert printed[0].split() == ["NAME", "READY", "REASON", "REGIONS", "ROLLOUT", "VERSION", "RUNS", "MESSAGE", "AGE"]
     assert printed[1].split()[:6] == [name, "True", "Ready", "2/2", "Complete", found["spec"]["image"]]
     regions = kubectl(world.hub, "get", "rgn").splitlines()
     assert {line.split()[0]: line.split()[1] for line in regions[1:]} == {"hkg": "Healthy", "sgp": "Healthy"}
