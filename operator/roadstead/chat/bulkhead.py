@@ -1,7 +1,7 @@
 """How many services may be waiting for one region at once: a region that answers slowly fills its own places only.
 
 The pattern is the bulkhead of Nygard, "Release It!": whoever shares a resource between parties that can be slow gives
-each a part of it. A region that answers quickly never has so many under way.
+each a part of it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ class Bulkhead:
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, dict[Key, None]] = {}
 
-    def enter(self, region: str, key: Key) -> bool:
-        """Take a place; without one, the key is among those that `leave` names, the first come first."""
+    def enter(self, region: str, key: Key, *, is_slow: bool) -> bool:
+        """Take a place; without one, the key is among those that `leave` names, the first come first.
+
+        Only a slow region is ever full: how much goes to a quick one at once is bounded by the workers.
+        """
         waiting = self._waiting.get(region, {})
-        if self._taken[region] >= self._places:
+        if is_slow and self._taken[region] >= self._places:
             self._waiting.setdefault(region, {})[key] = None
             return False
         waiting.pop(key, None)
@@ -37,7 +40,7 @@ class Bulkhead:
     def leave(self, region: str) -> list[Key]:
         """Give a place back; returns who may try now: as many as there are places."""
         self._taken[region] -= 1
-        free = self._places - self._taken[region]
+        free = max(0, self._places - self._taken[region])
         if not self._taken[region]:
             del self._taken[region]
         waiting = self._waiting.get(region, {})

@@ -23,6 +23,7 @@ from roadstead.chat.revisions import INSTANCE_LABEL, Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
 from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
+from roadstead.kernel.controller import waits_for
 from roadstead.kernel.errors import Fatal, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
@@ -41,7 +42,7 @@ TLS_TYPE = "kubernetes.io/tls"
 PODS_TIMEOUT = 2.0
 """Seconds that the answer may take: it is only words, and other regions wait for this pass."""
 PLACES = 64
-"""Services that may be written in one region at the same time; more than a quick region ever has under way."""
+"""Services that may be written in one slow region at the same time."""
 PLACE_RETRY = 60.0
 """Seconds after which a service without a place looks again, if nobody called it."""
 OBSTACLE_RETRY = 15.0
@@ -102,7 +103,10 @@ class Converger:
             work.outcomes[name] = replace(busy, workload=view.workload)
             work.look_again.append(left)
             return
-        if not self._bulkhead.enter(name, work.owner.key):
+        gate = view.site.member.client.gate if view.site.member is not None else None
+        if gate is not None:
+            waits_for(lambda: gate.is_slow)
+        if not self._bulkhead.enter(name, work.owner.key, is_slow=gate is not None and gate.is_slow):
             work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
             work.look_again.append(PLACE_RETRY)
             return

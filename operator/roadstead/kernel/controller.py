@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 
 from roadstead.kernel.context import Context, Reconcile, Result
 from roadstead.kernel.errors import Fatal, Retryable, Terminal
@@ -16,13 +17,18 @@ TERMINAL_RETRY = 60.0
 RECONCILE_TIMEOUT = 120.0
 """Seconds after which a reconcile is called off and retried: requests have shorter limits, so this is a bug's limit."""
 
-PLACE_SECONDS = 0.5
-"""Seconds for which a run keeps its worker. What takes longer is waiting for a slow server, not working: it goes on by
-itself, and the worker takes the next key, so that one slow region delays nobody else."""
+LOOK_SECONDS = 0.5
+"""Seconds after which, again and again, a run is asked whether it only waits for a slow server."""
 MAX_WAITING = 1_024
 """Runs that may go on without a worker; each holds the children of one service in memory."""
 
 log = logging.getLogger(__name__)
+_waits: ContextVar[list[Callable[[], bool]]] = ContextVar("_waits")
+
+
+def waits_for(is_slow: Callable[[], bool]) -> None:
+    """Tell what the present run will wait for: while that is slow, the run needs no worker, and others get it."""
+    _waits.get([]).append(is_slow)
 
 
 class Controller:
@@ -31,7 +37,7 @@ class Controller:
     Args:
         ctx: handed to every reconcile.
         reconcilers: the function of each kind.
-        workers: how many keys are worked on at once, those not counted that have been waiting for a while.
+        workers: how many keys are worked on at once; those that wait for a slow server are not counted.
     """
 
     def __init__(self, ctx: Context, reconcilers: Mapping[str, Reconcile], *, workers: int) -> None:
@@ -53,17 +59,17 @@ class Controller:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
-            run = group.create_task(self._run(await self._ctx.queue.get()))
-            await asyncio.wait({run}, timeout=PLACE_SECONDS)
-            if run.done():
-                continue
-            if len(self._waiting) >= MAX_WAITING:
-                await asyncio.wait({run})
-                continue
-            self._waiting.add(run)
-            run.add_done_callback(self._waiting.discard)
+            waits: list[Callable[[], bool]] = []
+            run = group.create_task(self._run(await self._ctx.queue.get(), waits))
+            while not run.done():
+                await asyncio.wait({run}, timeout=LOOK_SECONDS)
+                if not run.done() and len(self._waiting) < MAX_WAITING and any(is_slow() for is_slow in waits):
+                    self._waiting.add(run)
+                    run.add_done_callback(self._waiting.discard)
+                    break
 
-    async def _run(self, key: Key) -> None:
+    async def _run(self, key: Key, waits: list[Callable[[], bool]]) -> None:
+        _waits.set(waits)
         try:
             await self._one(key)
         finally:

@@ -14,6 +14,10 @@ from roadstead.kernel.errors import Unreachable
 FAILURES_TO_OPEN = 3
 STALL_AFTER = 2.0
 """Seconds without any answer, while requests wait, after which new requests are refused."""
+SLOW_AFTER = 0.5
+"""Seconds above which an answer, by the moving average or under way, is slow: far above what a loaded server needs."""
+SHARE = 0.2
+"""How much one answer counts in the moving average."""
 BASE_OPEN = 1.0
 MAX_OPEN = 30.0
 
@@ -33,6 +37,7 @@ class Gate:
         self._open_until = 0.0
         self._under_way: dict[int, float] = {}
         self._last_answer = float("-inf")
+        self._average = 0.0
         self._tokens = 0
         self._trial: int | None = None
         self._why = ""
@@ -41,6 +46,11 @@ class Gate:
     def is_open(self) -> bool:
         """Whether requests are refused because of failures in a row."""
         return self._failures >= FAILURES_TO_OPEN
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether answers take long at present; nothing is refused for that."""
+        return bool(self._under_way) and max(self._average, self._silence(self._monotonic())) > SLOW_AFTER
 
     def check(self) -> None:
         """Refuse at once what `enter` would refuse; for those who still have to wait for their turn.
@@ -71,9 +81,12 @@ class Gate:
 
     def answered(self, token: int) -> None:
         """The cluster answered, whatever it said."""
+        now = self._monotonic()
+        took = now - self._under_way.get(token, now)
+        self._average += SHARE * (took - self._average)
         self.left(token)
         self._failures = 0
-        self._last_answer = self._monotonic()
+        self._last_answer = now
 
     def failed(self, token: int, why: str) -> None:
         """The request got no answer."""

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from roadstead.kernel import controller as module
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.controller import Controller
+from roadstead.kernel.controller import Controller, waits_for
 from roadstead.kernel.errors import Fatal, Invalid, Throttled, Unreachable
 from roadstead.kernel.logs import JsonFormatter
 from roadstead.kernel.metrics import Metrics
@@ -209,12 +209,17 @@ async def test_one_key_is_never_worked_on_twice_at_once_and_others_are(place: Pl
     assert place.runs == [A, B, A]
 
 
-async def test_runs_that_wait_give_their_workers_to_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PLACE_SECONDS", 0.01)
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_runs_that_wait_for_a_slow_server_give_their_workers_to_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     going = asyncio.Event()
 
     async def slow() -> Result:
+        waits_for(lambda: False)
+        waits_for(lambda: is_slow)
         await going.wait()
         return Result()
 
@@ -225,7 +230,7 @@ async def test_runs_that_wait_give_their_workers_to_others(place: Place, monkeyp
     await place.run()
     assert place.runs == keys[:2], "two workers"
     await asyncio.sleep(0.05)  # asyncio's own time: it is the loop that is waited in
-    assert place.runs == keys[:4], "two go on by themselves, and then the workers wait as well"
+    assert place.runs == keys[: 4 if is_slow else 2], "two go on by themselves, and then the workers wait as well"
     place.queue.add(keys[0])
     going.set()
     await place.run()
@@ -235,10 +240,11 @@ async def test_runs_that_wait_give_their_workers_to_others(place: Place, monkeyp
 async def test_a_lost_lease_ends_the_workers_also_from_a_run_that_waits(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PLACE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     going = asyncio.Event()
 
     async def slow() -> Result:
+        waits_for(lambda: True)
         await going.wait()
         raise Fatal("not leading")
 

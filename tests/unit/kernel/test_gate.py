@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from roadstead.kernel.errors import Unreachable
-from roadstead.kernel.gate import BASE_OPEN, FAILURES_TO_OPEN, MAX_OPEN, STALL_AFTER, Gate
+from roadstead.kernel.gate import BASE_OPEN, FAILURES_TO_OPEN, MAX_OPEN, SLOW_AFTER, STALL_AFTER, Gate
 
 
 class Time:
@@ -139,3 +139,24 @@ def test_a_late_answer_opens_the_way(gate: Gate) -> None:
     fail(gate, FAILURES_TO_OPEN)
     gate.answered(early)
     gate.enter()
+
+
+def test_slow_is_what_answers_late_or_does_not_yet(gate: Gate, time: Time) -> None:
+    assert not gate.is_slow
+    under_way = gate.enter()
+    time.now += SLOW_AFTER - 0.1
+    assert not gate.is_slow
+    time.now += 0.2
+    assert gate.is_slow, "the first request already"
+    gate.answered(under_way)
+    assert not gate.is_slow, "nothing waits"
+    for _ in range(20):
+        token = gate.enter()
+        time.now += 1.0
+        gate.answered(token)
+    token = gate.enter()
+    assert gate.is_slow, "on the average"
+    for _ in range(20):
+        gate.answered(gate.enter())
+    assert not gate.is_slow
+    gate.left(token)
