@@ -72,7 +72,8 @@ __all__ = (
 
 NAME_MAX_LENGTH = 28
 
-# What the operator itself puts into the container's environment; a key of spec.config may not replace it.
+# What the operator itself puts into the container's environment, or relies on (ports and the mount in the templates); a
+# key of spec.config may not replace it.
 RESERVED_ENV = (
     "CHAT_SERVICE",
     "CHAT_REGION",
@@ -83,6 +84,10 @@ RESERVED_ENV = (
     "CHAT_RETENTION_COOKIES_SECONDS",
     "CHAT_RETENTION_TRANSACTIONS_SECONDS",
     "CHAT_DRAIN_SECONDS",
+    "CHAT_LISTEN_HOST",
+    "CHAT_LISTEN_PORT",
+    "CHAT_OPS_PORT",
+    "CHAT_TLS_DIR",
     "POD_NAME",
     "POD_IP",
 )

@@ -2,22 +2,18 @@
 
 import difflib
 
-# All of the relay's own but those in chatservice.RESERVED_ENV, which the operator sets.
+# All of the relay's own but those in chatservice.RESERVED_ENV, which the operator sets or relies on.
 OPTIONS = (
     "CHAT_CATCH_UP_SECONDS",
     "CHAT_COPY_SECONDS",
-    "CHAT_LISTEN_HOST",
-    "CHAT_LISTEN_PORT",
     "CHAT_LOCK_AFTER",
     "CHAT_LOCK_SECONDS",
     "CHAT_MAX_CONNECTIONS",
     "CHAT_MAX_MESSAGE_BYTES",
     "CHAT_MAX_ROOMS",
     "CHAT_MESSAGES_PER_SECOND",
-    "CHAT_OPS_PORT",
     "CHAT_QUEUE_BYTES",
     "CHAT_STALL_SECONDS",
-    "CHAT_TLS_DIR",
     "CHAT_TOKEN_PUBLIC_KEYS",
 )
 PREFIX = "CHAT_"

@@ -192,7 +192,7 @@ class Converger:
             last_good=last_good,
             last_certificate=await _certificate(work, last_good) if last_good is not None else None,
         )
-        missing = desired.missing(revision, observed)
+        missing = desired.missing(revision, observed, work.owner.key.namespace)
         if missing is not None:
             raise _Blocked(view.outcome(OutcomeKind.BLOCKED, missing.message, missing.reason))
         return desired.build(work.service, view.facts, revision, observed, self._templates)

@@ -35,7 +35,7 @@ def build(
             answer would have the rest deleted.
         TemplateError: a template is wrong.
     """
-    if (finding := missing(revision, observed)) is not None:
+    if (finding := missing(revision, observed, service.metadata.namespace)) is not None:
         raise ValueError(finding.message)
     names = Names(service.metadata.name, region.name, service.metadata.namespace)
     size = scale(service, region, observed)
@@ -51,28 +51,31 @@ def build(
     return tuple(children)
 
 
-HERE: Final = "this namespace"
-"""The service's, which a revision does not know; whoever tells a finding puts the name in."""
+def missing(revision: Revision, observed: Observed, namespace: str) -> Finding | None:
+    """What must be there before a region's objects can be made and is not; None when nothing is missing.
+
+    Args:
+        revision: the region's.
+        observed: what was found out.
+        namespace: of the service.
+    """
+    found = (check(revision, observed, namespace) for check in PREREQUISITES)
+    return next((finding for finding in found if finding is not None), None)
 
 
-def missing(revision: Revision, observed: Observed) -> Finding | None:
-    """What must be there before a region's objects can be made and is not; None when nothing is missing."""
-    return next((finding for check in PREREQUISITES if (finding := check(revision, observed)) is not None), None)
-
-
-def certificate_is_missing(revision: Revision, observed: Observed) -> Finding | None:
+def certificate_is_missing(revision: Revision, observed: Observed, namespace: str) -> Finding | None:
     """The Secret with the certificate must be in the hub."""
     secret = revision.spec.tls.secret_name
     if secret is None or observed.certificate is not None:
         return None
     return Finding(
         Reason.SECRET_MISSING,
-        f"spec.tls.secretName is {secret}, but {HERE} of the hub has no such Secret; create it (type "
+        f"spec.tls.secretName is {secret}, but namespace {namespace} of the hub has no such Secret; create it (type "
         "kubernetes.io/tls)",
     )
 
 
-def issuer_is_not_served(revision: Revision, observed: Observed) -> Finding | None:
+def issuer_is_not_served(revision: Revision, observed: Observed, _namespace: str) -> Finding | None:
     """A certificate from an issuer needs cert-manager in the region's cluster."""
     issuer = revision.spec.tls.issuer_ref
     if issuer is None or objects.CERTIFICATES in observed.served:
@@ -84,7 +87,7 @@ def issuer_is_not_served(revision: Revision, observed: Observed) -> Finding | No
     )
 
 
-PREREQUISITES: Final[tuple[Callable[[Revision, Observed], Finding | None], ...]] = (
+PREREQUISITES: Final[tuple[Callable[[Revision, Observed, str], Finding | None], ...]] = (
     certificate_is_missing,
     issuer_is_not_served,
 )
@@ -151,7 +154,7 @@ def _former_certificate(
     if former is None or names.tls(former.spec.tls) == names.tls(revision.spec.tls):
         return []
     before = replace(observed, certificate=observed.last_certificate)
-    if missing(former, before) is not None:
+    if missing(former, before, service.metadata.namespace) is not None:
         return []  # its source is gone: nothing that could be kept up to date
     values = variables(service, region, former, before, size, names)
     gvr, template = (

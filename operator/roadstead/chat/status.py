@@ -21,7 +21,7 @@ from roadstead.api.chatservice import (
 )
 from roadstead.api.chatservice_status import MAX_STATUS_REGIONS
 from roadstead.api.conditions import Reason
-from roadstead.chat import conditions, desired, rollout
+from roadstead.chat import conditions, rollout
 from roadstead.chat.conditions import Subject
 from roadstead.chat.desired import Scale
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
@@ -267,7 +267,7 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
         return Subject(
             name,
             reason,
-            _named(name, _in_words(reason, outcome.message, facts.service.metadata.namespace)),
+            _named(name, outcome.message),
             placed=outcome.kind not in _UNPLACED,
             stuck=outcome.kind in _STUCK,
             conflict=outcome.kind in (OutcomeKind.CONFLICT, OutcomeKind.CONTESTED),
@@ -277,11 +277,6 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
         return Subject(name, overdue.reason, overdue.message, stuck=True)
     message = "" if ready else _named(name, _detail(outcome) or "not looked at yet")
     return Subject(name, None if ready else Reason.PROGRESSING, message, ready=ready)
-
-
-def _in_words(reason: Reason, message: str, namespace: str) -> str:
-    # What the cluster says stays as it is.
-    return message.replace(desired.HERE, f"namespace {namespace}") if reason is Reason.SECRET_MISSING else message
 
 
 _UNPLACED: Final = (OutcomeKind.UNREACHABLE, OutcomeKind.NAMESPACE_MISSING, OutcomeKind.BLOCKED)

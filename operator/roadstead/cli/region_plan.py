@@ -45,7 +45,7 @@ async def plan_region(world: World, drawn: Draft, owner: Owner, place: Placement
     in_hub = region.spec.cluster.in_cluster is not None
     observed = Observed(certificate=source.certificate, floor=drawn.floor)
     observed = replace(observed, present_replicas=drawn.present_replicas(name), served=EVERY_TYPE)
-    if (finding := desired.missing(revision, observed)) is not None:
+    if (finding := desired.missing(revision, observed, owner.key.namespace)) is not None:
         return RegionPlan(name, revision.hash, drawn.pods(name), note=f"nothing is made yet: {finding.message}")
     why = _unreadable(world, place)
     if not why:
@@ -53,7 +53,7 @@ async def plan_region(world: World, drawn: Draft, owner: Owner, place: Placement
             client = await client_of(world, region)
             served = [gvr for gvr in EVERY_TYPE if await client.serves(gvr)]
             observed = replace(observed, served=frozenset(served))
-            if (finding := desired.missing(revision, observed)) is not None:
+            if (finding := desired.missing(revision, observed, owner.key.namespace)) is not None:
                 return RegionPlan(name, revision.hash, drawn.pods(name), note=f"nothing is made yet: {finding.message}")
             built = children(drawn, name, revision, observed, world.templates)
             unread: frozenset[Gvr] = frozenset({objects.SECRETS}) if source.unread else frozenset()

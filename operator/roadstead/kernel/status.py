@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from roadstead.api.conditions import Reason
 from roadstead.kernel import objects
 from roadstead.kernel.context import Context
 from roadstead.kernel.errors import Conflict, Invalid, NotFound
@@ -24,12 +25,15 @@ class Turn:
 _NEWS = ("Ready", "Placed", "RolledOut", "Conflict", "Deleting", "Connected")
 """Conditions whose turns are told; Reconciling and Stalled say the same as Ready in another way."""
 
+_BAD_NEWS = (Reason.ROLLING_BACK,)
+"""Reasons that are a warning although the operator gets further by itself."""
+
 
 def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]:
     """The conditions that turned between two statuses, each reason told once.
 
-    A turn is a warning only when nothing gets further by itself (``Stalled``) or the condition is itself bad news: work
-    that goes on as it should is not.
+    A turn is a warning only when nothing gets further by itself (``Stalled``) or it is itself bad news: work that goes
+    on as it should is not.
     """
     old = {condition["type"]: condition for condition in before.get("conditions") or ()}
     new = {condition["type"]: condition for condition in after.get("conditions") or ()}
@@ -44,7 +48,8 @@ def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]
         if was is None and condition["status"] == "True" and name in ("Placed", "Connected"):
             continue  # as it should be from the start
         told.add(condition["reason"])
-        bad = name == "Conflict" or (name == "Connected" and condition["status"] == "False")
+        lost = name == "Connected" and condition["status"] == "False"
+        bad = name == "Conflict" or lost or condition["reason"] in _BAD_NEWS
         waits = name != "Deleting" and condition["status"] == "False" and stalled
         yield Turn(condition["reason"], condition["message"] or name, warning=bad or waits)
 

@@ -127,7 +127,7 @@ def test_kinds_that_a_cluster_need_not_serve(served: tuple[objects.Gvr, ...], is
 @pytest.mark.parametrize(
     ("tls", "seen", "reason", "words"),
     [
-        ({"secretName": "chat-tls"}, Observed(), Reason.SECRET_MISSING, "chat-tls"),
+        ({"secretName": "chat-tls"}, Observed(), Reason.SECRET_MISSING, "is chat-tls, but namespace team of the hub"),
         (
             {"issuerRef": {"name": "ca"}},
             Observed(certificate=CERTIFICATE),
@@ -140,7 +140,7 @@ def test_nothing_is_built_before_the_certificate_can_be_there(
     tls: dict[str, Any], seen: Observed, reason: Reason, words: str
 ) -> None:
     of = service(tls=tls)
-    finding = desired.missing(revision(of), seen)
+    finding = desired.missing(revision(of), seen, "team")
     assert finding is not None
     assert finding.reason is reason
     assert words in finding.message

@@ -202,15 +202,6 @@ def test_pods_of_the_former_revision_are_not_counted_and_the_message_says_so() -
     assert found.regions[0].ready_replicas == 2
 
 
-def test_a_missing_secret_is_told_with_its_namespace() -> None:
-    told = Told().running()
-    words = f"spec.tls.secretName is t, but {desired.HERE} has no such Secret"
-    blocked = outcome("hkg", OutcomeKind.BLOCKED, message=words, reason=Reason.SECRET_MISSING)
-    found = told.passed(blocked, outcome("sgp"))
-    said = of(found, "Ready").message
-    assert f"but namespace {told.service.metadata.namespace} has no such Secret" in said
-
-
 def test_the_images_that_run_are_told_also_after_a_rollback() -> None:
     old, new = "registry.example/chat:1", "registry.example/chat:2"
     told = Told({"image": old, "topology": {"regions": [{"name": "hkg"}]}, "rollout": {"bakeTime": "0s"}})
