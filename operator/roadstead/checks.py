@@ -10,7 +10,7 @@ from roadstead.admission.tls import ServingTls
 from roadstead.kernel.context import Context
 from roadstead.kernel.fleet import HUB_MEMBER
 from roadstead.kernel.health import Check, HealthServer
-from roadstead.kernel.watch import STALE_AFTER
+from roadstead.kernel.watch import STALE_AFTER, Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Checks:
     Attributes:
         ctx: hub, fleet, queue, resources and metrics.
         informed: whether kopf has delivered the first list of our resources.
+        tls_secrets: the watch of the Secrets that services refer to; nobody can lead before it has listed them.
         server: the webhooks; None when they are off.
         tls: their certificate.
         secret: the name of the Secret with it.
@@ -27,13 +28,15 @@ class Checks:
 
     ctx: Context
     informed: Callable[[], bool]
+    tls_secrets: Watcher
     server: WebhookServer | None
     tls: ServingTls
     secret: str
 
     def health_server(self) -> HealthServer:
         """A server that answers with these checks."""
-        ready: dict[str, Check] = {"informer": self._informer, "hub": self._hub, "webhooks": self._webhooks}
+        ready: dict[str, Check] = {"informer": self._informer, "hub": self._hub, "secrets": self._secrets}
+        ready["webhooks"] = self._webhooks
         return HealthServer(
             self.ctx.metrics,
             self.ctx.clock,
@@ -53,6 +56,11 @@ class Checks:
 
     def _hub(self) -> str:
         return "" if self.ctx.hub.synced else "the first list of our children in the hub is not complete"
+
+    def _secrets(self) -> str:
+        if self.tls_secrets.synced.is_set():
+            return ""
+        return f"the TLS Secrets of the hub have not been listed: {self.tls_secrets.error or 'under way'}"
 
     def _webhooks(self) -> str:
         if self.server is None or self.server.serving.is_set():

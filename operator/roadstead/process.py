@@ -28,6 +28,7 @@ from roadstead.admission.facts import FactFinder
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.server import WebhookServer
 from roadstead.admission.tls import ServingTls
+from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.reconcile import ChatReconciler, regions_of
 from roadstead.checks import Checks
 from roadstead.kernel import informer, objects, templates
@@ -130,13 +131,12 @@ class Process:
         tls = ServingTls()
         server = WebhookServer(tls, webhook.ENDPOINTS, address=options.webhook_address, port=options.webhook_port)
         ctx.hub.start()
-        health = Checks(
-            ctx, self._informed.is_set, server if options.webhook_port else None, tls, options.webhook_secret
-        ).health_server()
+        tls_secrets = self._watch_secrets(ctx)
+        served = server if options.webhook_port else None
+        health = Checks(ctx, self._informed.is_set, tls_secrets, served, tls, options.webhook_secret).health_server()
         await health.start(options.metrics_address, options.metrics_port)
         log.info("serving health and metrics on port %d", health.port)
         self._spawn(health.measure_lag())
-        tls_secrets = self._watch_secrets(ctx)
         if options.webhook_port:
             self._spawn(self._follower(plain, tls).run())
         kopf_stop = asyncio.Event()
@@ -165,7 +165,7 @@ class Process:
         self, ctx: Context, leadership: Leadership, regions: RegionReconciler, tls_secrets: Watcher
     ) -> None:
         """Keep regions connected until this process leads, then work."""
-        chat = ChatReconciler(self._secrets.version, templates.load("chat"))
+        chat = ChatReconciler(self._secrets.version, templates.load("chat"), Bulkhead(ctx.queue.add))
         standby = asyncio.create_task(Controller(ctx, {REGIONS.kind: regions.reconcile}, workers=4).run())
         await self._informed.wait()
         for watcher in (*ctx.hub.watchers, tls_secrets):

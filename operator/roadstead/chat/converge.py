@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from roadstead.api.chatservice import ChatService
 from roadstead.api.kinds import API_VERSION
 from roadstead.chat import desired, rollout
-from roadstead.chat.bulkhead import Bulkhead
+from roadstead.chat.bulkhead import PLACE_RETRY, Bulkhead
 from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
@@ -23,7 +23,6 @@ from roadstead.chat.revisions import INSTANCE_LABEL, Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
 from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
-from roadstead.kernel.controller import waits_for
 from roadstead.kernel.errors import Fatal, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
@@ -41,10 +40,6 @@ PODS_ASKED = 20
 TLS_TYPE = "kubernetes.io/tls"
 PODS_TIMEOUT = 2.0
 """Seconds that the answer may take: it is only words, and other regions wait for this pass."""
-PLACES = 64
-"""Services that may be written in one slow region at the same time."""
-PLACE_RETRY = 60.0
-"""Seconds after which a service without a place looks again, if nobody called it."""
 OBSTACLE_RETRY = 15.0
 """Seconds after which a region that lacked something or refused an object is tried again, besides every change."""
 
@@ -57,14 +52,15 @@ class Converger:
     Args:
         templates: of the room.
         history: the stored revisions.
+        places: in each region.
     """
 
-    def __init__(self, templates: TemplateSet, history: RevisionHistory) -> None:
+    def __init__(self, templates: TemplateSet, history: RevisionHistory, places: Bulkhead) -> None:
         self._templates = templates
         self._history = history
         self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
         self._not_before: dict[tuple[Key, str], tuple[float, RegionOutcome]] = {}
-        self._bulkhead = Bulkhead(PLACES)
+        self._places = places
 
     async def converge(self, work: Work, state: rollout.State) -> None:
         """All regions that can be written, side by side."""
@@ -103,35 +99,30 @@ class Converger:
             work.outcomes[name] = replace(busy, workload=view.workload)
             work.look_again.append(left)
             return
-        gate = view.site.member.client.gate if view.site.member is not None else None
-        if gate is not None:
-            waits_for(lambda: gate.is_slow)
-        if not self._bulkhead.enter(name, work.owner.key, is_slow=gate is not None and gate.is_slow):
-            work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
-            work.look_again.append(PLACE_RETRY)
+        member = view.site.member
+        if member is None:
             return
-        try:
-            await self._write(work, view, region, digest)
-        finally:
-            for key in self._bulkhead.leave(name):
-                work.ctx.queue.add(key)
-
-    async def _write(self, work: Work, view: View, region: rollout.RegionState, digest: str) -> None:
-        name = view.site.name
         try:
             children = await self._build(work, view, region)
         except _Blocked as blocked:
             work.outcomes[name] = blocked.outcome
             work.look_again.append(OBSTACLE_RETRY)
             return
-        except RoadsteadError as error:
-            self._fail(work, name, view, error)
+        except RoadsteadError as error:  # all that is read for this is in the hub
+            work.outcomes[name] = view.outcome(OutcomeKind.WAITING, f"the hub: {error}")
+            work.unfinished.append(f"region {name} waits for the hub: {error}")
+            work.retry_after = _longer(work.retry_after, error)
             return
-        member = view.site.member
-        if member is None:
-            return
-        outcome = await self._apply(work, view, member, children, digest)
-        after = replace(view, records=tuple(remaining(view.site, work.owner.key)))
+        with self._places.place(name, work.owner.key, member.client.gate) as entered:
+            if entered:
+                await self._write(work, view, member, children, digest)
+            else:
+                work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
+                work.look_again.append(PLACE_RETRY)
+
+    async def _write(self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str) -> None:
+        name = view.site.name
+        outcome, after = await self._apply(work, view, member, children, digest)
         if outcome.complete:
             self._conclude(work, after, digest, spared=outcome.spared)
             # The decision of this pass did not know that the region is as it should be: look once more. Our own status
@@ -145,14 +136,21 @@ class Converger:
         else:
             _obstructed(work, name, after, outcome)
 
-    async def _apply(self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str) -> Outcome:
-        """Apply, but spare what somebody fights over while the truce lasts; remember who put up a fight."""
+    async def _apply(
+        self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str
+    ) -> tuple[Outcome, View]:
+        """Apply, but spare what somebody fights over while the truce lasts; remember who put up a fight.
+
+        Returns the outcome, and the region as it was in the moment that the outcome is of: what somebody does while we
+        still tell of it must not be recorded as what we applied.
+        """
         name, now = view.site.name, work.ctx.clock.monotonic()
         contests = self._contests.get((work.owner.key, name), {})
         owner = replace(work.owner, reference=reference_to(work.service)) if view.site.in_hub else work.owner
         truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
         lost = await self._possible(work, view) if view.may_miss_some(digest) else ()
         outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce, lost=lost)
+        after = replace(view, records=tuple(remaining(view.site, work.owner.key)))
         # Made from what was all there before: what had to be created had been deleted.
         untouched = view.entry is not None and bool(view.entry.applied) and view.entry.input == digest
         repaired = [*outcome.drifted, *((child, ()) for child in outcome.made if untouched)]
@@ -164,7 +162,7 @@ class Converger:
             known[child] = known.get(child, Contest()).repaired(child, managers, now)
         for spared in (child for child in children if str(child) in outcome.spared):
             contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
-        return outcome
+        return outcome, after
 
     async def _possible(self, work: Work, view: View) -> tuple[tuple[Gvr, str], ...]:
         """What to look for by name.
@@ -229,9 +227,15 @@ class Converger:
         work.unfinished.append(f"region {name}: {error}")
         if retry_after is None:
             return
-        work.retry_after = max(min(retry_after, LONGEST_SHARED_WAIT), work.retry_after or 0.0)
+        work.retry_after = _longer(work.retry_after, error)
         if retry_after > LONGEST_SHARED_WAIT:
             self._not_before[work.owner.key, name] = (work.ctx.clock.monotonic() + retry_after, outcome)
+
+
+def _longer(present: float | None, error: RoadsteadError) -> float | None:
+    """How long a whole service waits, now that this has asked for time as well."""
+    asked = getattr(error, "retry_after", None)
+    return present if asked is None else max(min(asked, LONGEST_SHARED_WAIT), present or 0.0)
 
 
 def reference_to(service: ChatService) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
+from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.converge import OBSTACLE_RETRY, Converger, gathered, reference_to, why_not_ready
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
@@ -49,20 +50,22 @@ class ChatReconciler:
     Args:
         secret_version: identity and version of a TLS Secret in the hub, by namespace and name; empty without one.
         templates: of the room.
+        places: in each region.
     """
 
-    def __init__(self, secret_version: Callable[[str, str], str], templates: TemplateSet) -> None:
+    def __init__(self, secret_version: Callable[[str, str], str], templates: TemplateSet, places: Bulkhead) -> None:
         self._secret_version = secret_version
         self._templates = templates
         self._template_digest = templates.digest_of(*templates.names)
         self._history = RevisionHistory()
-        self._converger = Converger(templates, self._history)
+        self._places = places
+        self._converger = Converger(templates, self._history, places)
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Bring one service one step further, and say when to look again."""
         body = ctx.resources.get(key)
         if body is None:
-            return Result(unfinished=await sweep(key, ctx))
+            return Result(unfinished=await sweep(key, ctx, self._places))
         if "deletionTimestamp" in body["metadata"]:
             return await self._remove(key, body, ctx)
         if any(self._is_pending(name, ctx) for name in regions_of(body)):
@@ -135,7 +138,7 @@ class ChatReconciler:
         limit = service.spec.rollout.progress_deadline
         waits = {name: ask_in(view.entry, view.workload, limit, now) for name, view in views.items()}
         asked = [name for name, wait in waits.items() if wait == 0]
-        told = await gathered(why_not_ready(views[name], key) for name in asked)
+        told = await gathered(why_not_ready(views[name], key) for name in asked)  # bounded in time, so without a place
         views |= {name: replace(views[name], pods=words) for name, words in zip(asked, told, strict=True)}
         return [wait for wait in waits.values() if wait]
 
@@ -199,10 +202,10 @@ class ChatReconciler:
         names = {entry.name for entry in work.service.status.regions} - wanted
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
         self._converger.forget(key, names)
-        for name in sorted(names):
-            rest = await self._leave(name, work.owner, work.body, work.ctx)
+        rests = await gathered(self._leave(name, work.owner, work.body, work.ctx) for name in sorted(names))
+        for rest in rests:
             if rest is not None:
-                work.outcomes[name] = RegionOutcome(name, OutcomeKind.REMOVING, rest.message)
+                work.outcomes[rest.region] = RegionOutcome(rest.region, OutcomeKind.REMOVING, rest.message)
                 work.look_again.append(OBSTACLE_RETRY)
 
     async def _leave(self, region: str, owner: Owner, body: Mapping[str, Any], ctx: Context) -> Remainder | None:
@@ -214,7 +217,7 @@ class ChatReconciler:
         if site is not None and site.usable and meddled(site, key, applied.get(region, "")):
             names = Names(key.name, region, key.namespace)
             lost = desired.possible(names, await self._history.all(key, ctx), site.served)
-        return await leave(region, owner, ctx, give_up=_is_abandoned(region, body), lost=lost)
+        return await leave(region, owner, ctx, self._places, give_up=_is_abandoned(region, body), lost=lost)
 
     def _derive(self, work: Work, decision: rollout.Decision) -> dict[str, Any]:
         runs = {

@@ -12,10 +12,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from roadstead.chat.bulkhead import BUSY, Bulkhead
 from roadstead.kernel import objects
 from roadstead.kernel.apply import Applier, Name, Outcome, applied_digest
 from roadstead.kernel.context import Context
-from roadstead.kernel.errors import Fatal, RoadsteadError, ServerFault
+from roadstead.kernel.errors import Fatal, ServerFault
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.objects import Key
 from roadstead.kernel.ownership import Owner
@@ -56,7 +57,13 @@ def meddled(site: Site, key: Key, applied: str) -> bool:
 
 
 async def leave(
-    region: str, owner: Owner, ctx: Context, *, give_up: bool = False, lost: Collection[Name] = ()
+    region: str,
+    owner: Owner,
+    ctx: Context,
+    places: Bulkhead,
+    *,
+    give_up: bool = False,
+    lost: Collection[Name] = (),
 ) -> Remainder | None:
     """Delete the service's children in one region.
 
@@ -64,6 +71,7 @@ async def leave(
         region: the region's name.
         owner: the service.
         ctx: everything else.
+        places: in each region.
         give_up: a person abandoned the region: do what can be done and do not wait.
         lost: names of objects there that may have been the service's before they lost their labels.
 
@@ -82,15 +90,21 @@ async def leave(
             f"region {region} cannot be cleaned up: {why}; bring it back, delete the Region, or annotate the service "
             f"with {ABANDON_ANNOTATION}={region}",
         )
-    try:
-        applier = Applier(site.member.client, site.member.store, owner, region)
-        await applier.delete(remaining(site, owner.key))
-        outcome = await applier.delete_lost(lost)
-    except Fatal:
-        raise
-    except Exception as error:  # as in converge: what one region does must not hold up the others
-        log.exception("unexpected error while leaving region %s", region)
-        outcome = Outcome(failed=ServerFault(f"an error that nobody foresaw ({type(error).__name__}); see the log"))
+    records = remaining(site, owner.key)
+    if not records and not lost:
+        return None
+    with places.place(region, owner.key, site.member.client.gate) as entered:
+        if not entered:
+            return Remainder(region, f"region {region}: {BUSY}")
+        try:
+            applier = Applier(site.member.client, site.member.store, owner, region)
+            await applier.delete(records)
+            outcome = await applier.delete_lost(lost)
+        except Fatal:
+            raise
+        except Exception as error:  # as in converge: what one region does must not hold up the others
+            log.exception("unexpected error while leaving region %s", region)
+            outcome = Outcome(failed=ServerFault(f"an error that nobody foresaw ({type(error).__name__}); see the log"))
     if give_up:
         return None
     if outcome.failed is not None:
@@ -105,7 +119,7 @@ async def leave(
     return None
 
 
-async def sweep(key: Key, ctx: Context) -> str:
+async def sweep(key: Key, ctx: Context, places: Bulkhead) -> str:
     """The service does not exist: delete what it left behind in every connected cluster.
 
     Its absence is proven by a live read first, since a cache may be behind. Returns what could not be done, in words.
@@ -117,12 +131,12 @@ async def sweep(key: Key, ctx: Context) -> str:
         return "exists after all; waiting for the informer"
     problems = []
     for member, records in left:
-        owner = Owner(ctx.hub_id, key, uid="")
-        try:
+        with places.place(member.name, key, member.client.gate) as entered:
+            if not entered:
+                problems.append(f"{member.name}: {BUSY}")
+                continue
+            owner = Owner(ctx.hub_id, key, uid="")
             outcome = await Applier(member.client, member.store, owner, "").delete(records)
-        except RoadsteadError as error:
-            problems.append(str(error))
-            continue
         if outcome.failed is not None:
             problems.append(str(outcome.failed))
         problems += [problem.message for problem in outcome.refused]

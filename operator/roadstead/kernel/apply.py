@@ -229,6 +229,7 @@ class Applier:
         if prune and lost and self._tally.outcome().complete:
             wanted = {(child.gvr, child.name) for child in desired}
             await self.delete_lost(name for name in lost if name not in wanted)
+            self._tally.stale = self._stale(desired, prune=prune)
         return self._tally.outcome()
 
     async def _pass(self, desired: Sequence[Child], *, prune: bool) -> None:

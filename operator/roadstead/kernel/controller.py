@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from roadstead.kernel.context import Context, Reconcile, Result
@@ -26,9 +27,15 @@ log = logging.getLogger(__name__)
 _waits: ContextVar[list[Callable[[], bool]]] = ContextVar("_waits")
 
 
-def waits_for(is_slow: Callable[[], bool]) -> None:
-    """Tell what the present run will wait for: while that is slow, the run needs no worker, and others get it."""
-    _waits.get([]).append(is_slow)
+@contextmanager
+def waiting_for(is_slow: Callable[[], bool]) -> Iterator[None]:
+    """Tell what the present run waits for in this block: while that is slow, the run needs no worker; others get it."""
+    waits = _waits.get([])
+    waits.append(is_slow)
+    try:
+        yield
+    finally:
+        waits.remove(is_slow)
 
 
 class Controller:

@@ -26,6 +26,8 @@ SHORTEST_WATCH = 1.0
 """Seconds; a watch that the server ends sooner counts as a failure, so that the next ones come later and later."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts in the end: how long after its return a cluster may go unwatched."""
+LOUD_AFTER = 2
+"""Failures in a row after which the log tells why."""
 ABSENT_RETRY = 300.0
 """Seconds after which a type that the cluster does not serve is asked for again."""
 
@@ -131,6 +133,7 @@ class Watcher:
                 self.error = str(error)
                 if isinstance(error, Forbidden):
                     self.forbidden = str(error)
+                if self.forbidden or failures == LOUD_AFTER:  # before that, a server that restarts says so on its own
                     log.warning("cannot watch %s in %s: %s", self.gvr, self._client.name, error)
             except Exception as error:  # an answer that no API server gives; the other watches must go on
                 self.error = f"{type(error).__name__} while following {self.gvr} in {self._client.name}"

@@ -87,8 +87,14 @@ class RegionReconciler:
             connection = self._connections[key.name] = _Connection(uid=region.metadata.uid)
         try:
             seen = await self._look(region, connection, ctx)
-        except (Fatal, RoadsteadError):
+        except Fatal:
             raise
+        except RoadsteadError as error:  # of the hub, which has the Secret
+            if connection.member is not None:
+                raise  # what is known of the region stays true meanwhile
+            log.warning("cannot look at region %s: %s", key.name, error)
+            connection.failures += 1
+            seen = Observation(failures=connection.failures, failure=f"the hub: {error}")
         except Exception as error:  # it must not stay pending: services would wait for it in their other regions too
             log.exception("unexpected error while looking at region %s", key.name)
             ctx.metrics.panics(REGIONS.kind)

@@ -24,6 +24,7 @@ from faults.proxy import Answer, Fault, Proxy, Reset, Slow
 from localkube import rbac
 from localkube.certificates import Authority
 from localoperator import MEMBER_ACCOUNT, NAMESPACE
+from roadstead.chat.bulkhead import PLACES
 from specs import edited
 from worlds import SETTLE_SECONDS, Body, World, chat, condition_of, versions
 
@@ -307,22 +308,36 @@ def test_an_api_server_that_asks_to_be_left_alone(world: World, both: str, elsew
 
 
 def test_a_slow_region_takes_no_time_from_the_others(world: World, elsewhere: str) -> None:
-    """More services wait for it than there are workers."""
-    names = [world.fresh_name("slow") for _ in range(40)]
+    """More services are written there, and then deleted, than there are workers and places."""
+    names = [world.fresh_name("slow") for _ in range(PLACES + 8)]
+
+    def others_go_on() -> None:
+        child = f"{elsewhere}-sgp-{next(kinds)}"
+        world.at["sgp"].delete("networkpolicies", child)
+        eventually(lambda: world.at["sgp"].find("networkpolicies", child), deadline=USUAL)
+        fresh = world.fresh_name("quick")
+        world.apply(chat(fresh, ["sgp"]))
+        eventually(lambda: len(world.at["sgp"].children(fresh)) > 5, deadline=USUAL)
+        world.delete(fresh)
+
+    kinds = itertools.cycle(("default-deny", "allow"))
     with line_to_hkg(world) as line:
         slow = line.slow_down(2.0)
         for name in names:
             world.apply(chat(name, ["hkg"]))
-        eventually(lambda: slow.hits >= 32, deadline=SETTLE_SECONDS, what="as many writes as go at once")
-        world.at["sgp"].delete("networkpolicies", f"{elsewhere}-sgp-default-deny")
-        eventually(lambda: world.at["sgp"].find("networkpolicies", f"{elsewhere}-sgp-default-deny"), deadline=USUAL)
-        fresh = world.fresh_name("quick")
-        world.apply(chat(fresh, ["sgp"]))
-        eventually(lambda: len(world.at["sgp"].children(fresh)) > 5, deadline=USUAL)
+        eventually(lambda: slow.hits >= PLACES, deadline=SETTLE_SECONDS, what="as many writes as go at once")
+        others_go_on()
         line.mend()
         for name in names:
             world.wait_ready(name)
-        world.delete(*names, fresh)
+        slow = line.slow_down(2.0)
+        for name in names:
+            world.at_hub.delete("chatservices", name)
+        eventually(lambda: slow.hits >= PLACES, deadline=SETTLE_SECONDS, what="as many deletions as go at once")
+        others_go_on()
+        line.mend()
+        for name in names:
+            world.wait_gone(name)
 
 
 def test_another_cluster_under_the_same_name_is_not_written_to(world: World, both: str) -> None:

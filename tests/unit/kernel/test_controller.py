@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from roadstead.kernel import controller as module
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.controller import Controller, waits_for
+from roadstead.kernel.controller import Controller, waiting_for
 from roadstead.kernel.errors import Fatal, Invalid, Throttled, Unreachable
 from roadstead.kernel.logs import JsonFormatter
 from roadstead.kernel.metrics import Metrics
@@ -218,9 +218,10 @@ async def test_runs_that_wait_for_a_slow_server_give_their_workers_to_others(
     going = asyncio.Event()
 
     async def slow() -> Result:
-        waits_for(lambda: False)
-        waits_for(lambda: is_slow)
-        await going.wait()
+        with waiting_for(lambda: True):
+            await asyncio.sleep(0)
+        with waiting_for(lambda: False), waiting_for(lambda: is_slow):
+            await going.wait()
         return Result()
 
     keys = [Key("ChatService", "n", f"slow-{number}") for number in range(5)]
@@ -244,8 +245,8 @@ async def test_a_lost_lease_ends_the_workers_also_from_a_run_that_waits(
     going = asyncio.Event()
 
     async def slow() -> Result:
-        waits_for(lambda: True)
-        await going.wait()
+        with waiting_for(lambda: True):
+            await going.wait()
         raise Fatal("not leading")
 
     place.outcomes[A] = [slow]
