@@ -4,6 +4,7 @@ Mutants that were made on purpose, and what turned red:
 - `Connection._write` without a limit of time: `a client that does not read is cut off and resumes`;
 - `Connection.deliver` that drops what does not fit, or goes on one message later: `a burst beyond the queue`;
 - `Connection._finish` that closes at once: `a draining relay answers what it took`;
+- `Connection._catch_up` without its lock, with `Outbox.offer` that looks once: `many rooms with history at once`;
 - `Connection._send` that refuses what is too fast: `too fast means later`;
 - `Connection._catch_up` that looks at the head after it asked where to begin: `what is stored while somebody joins`;
 (That nothing of a sender passes after a refusal has its mutant in tests/unit/workloads/test_journal.py: a full disk.)
@@ -108,6 +109,25 @@ async def test_a_slow_reader_of_history_is_waited_for(site: Site, clients: Clien
     await asyncio.sleep(1)
     await bob.next("live", 30)
     assert bob.ids == [str(number) for number in range(count)]
+    assert relay.metric('chat_closes_total{reason="slow_consumer"}') == 0
+
+
+async def test_many_rooms_with_history_at_once_cut_nobody_off_who_reads(site: Site, clients: Clients) -> None:
+    relay = site.relay(CHAT_QUEUE_BYTES=65536).start()
+    ann, bob = await clients.connect(relay), await clients.connect(relay, "bob")
+    rooms, each = [f"room-{number}" for number in range(100)], 5
+    answers = asyncio.create_task(ann.accepted(f"{rooms[-1]}-{each - 1}", 60))
+    for number in range(each):
+        for room in rooms:
+            await ann.send(room, f"{room}-{number}", b"x" * 10_000)
+    await answers
+    for room in rooms:
+        await bob.say("join", room=room, **{"from": "start"})
+    lives = {(await bob.next("live", 30))["room"] for _ in rooms}
+    assert lives == set(rooms)
+    for room in rooms:
+        mine = [client_id for client_id in bob.ids if client_id.startswith(f"{room}-")]
+        assert mine == [f"{room}-{number}" for number in range(each)]
     assert relay.metric('chat_closes_total{reason="slow_consumer"}') == 0
 
 

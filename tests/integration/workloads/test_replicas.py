@@ -7,6 +7,7 @@ Mutants that were made on purpose, and what turned red:
 - `_Stream._send` that starts at the head, `Peers.caught_up` that does not wait: `a new replica gets the history`;
 - `proves` that always says yes, and `_identity_of` without the comparison: `a stranger reads nothing`, `a replica
   takes nothing from an impostor`;
+- `Peers._read` that takes any first frame for a greeting: `a peer without a greeting keeps nobody from serving`;
 - `Copies._enough` that always says yes: `nothing is seen or acknowledged that one replica alone has`;
 - `Server._drain` without `all_stored`: `a replica that drains hands over what it accepted last`.
 """
@@ -18,6 +19,8 @@ import contextlib
 import os
 import signal
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -339,6 +342,22 @@ async def test_a_replica_takes_nothing_from_a_stranger(site: Site, clients: Clie
     await bob.next("message", id="m1")
 
 
+@contextlib.asynccontextmanager
+async def peer_at(pair_dir: Path, serve: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
+    """Something else than a relay where a peer should be; yields its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair_dir / "tls.crt", pair_dir / "tls.key")
+    app = web.Application()
+    app.router.add_get("/peer/v1/log", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
 async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Clients, authority: Authority) -> None:
     """A server that would swear to anything, with a certificate of the same CA for the same name."""
     forged = Message(0, "feed", 1, ROOM, "ann", "forged", 1, b"x", None)
@@ -356,16 +375,7 @@ async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Cli
     visits: list[str] = []
     pair_dir = site.directory / "impostor"
     authority.issue().write(pair_dir)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair_dir / "tls.crt", pair_dir / "tls.key")
-    app = web.Application()
-    app.router.add_get("/peer/v1/log", serve)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    impostor = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await impostor.start()
-    try:
-        port = runner.addresses[0][1]
+    async with peer_at(pair_dir, serve) as port:
         relay = site.relay(CHAT_PEERS=f"localhost:{port}")
         relay.launch()
         await until(lambda: relay.status("/readyz") == 200, "ready", 20)
@@ -374,8 +384,41 @@ async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Cli
         await bob.join(ROOM)
         assert bob.ids == []
         assert relay.metric("chat_messages_replicated_total") == 0
-    finally:
-        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        pytest.param(None, id="none, it closes at once"),
+        pytest.param("nonsense", id="no JSON"),
+        pytest.param("[]", id="no object"),
+        pytest.param('{"hello": "there"}', id="another one"),
+        pytest.param(b"{}", id="binary"),
+    ],
+)
+async def test_a_peer_without_a_greeting_keeps_nobody_from_serving(site: Site, greeting: str | bytes | None) -> None:
+    """Another version of us, say, or a replica that is just going; it has our key."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        stream = web.WebSocketResponse()
+        await stream.prepare(request)
+        visits.append(request.path)
+        if isinstance(greeting, str):
+            await stream.send_str(greeting)
+        elif greeting is not None:
+            await stream.send_bytes(greeting)
+        await stream.close()
+        return stream
+
+    visits: list[str] = []
+    pair_dir = site.directory / "silent"
+    site.pair.write(pair_dir)
+    async with peer_at(pair_dir, serve) as port:
+        relay = site.relay(CHAT_PEERS=f"localhost:{port}")
+        relay.launch()
+        await until(lambda: relay.status("/readyz") == 200, "ready", 10)
+        assert len(visits) >= 3
+        assert "Traceback" not in relay.output
 
 
 @pytest.mark.parametrize("version", [pytest.param(ssl.TLSVersion.TLSv1_2, id="TLS 1.2")])

@@ -34,6 +34,17 @@ async def test_history_waits_for_the_reader() -> None:
     await asyncio.wait_for(second, 1)
 
 
+async def test_of_those_who_wait_one_fills_the_room_that_there_is() -> None:
+    box = Outbox(10)
+    await box.offer(b"x" * 6)
+    waiting = [asyncio.create_task(box.offer(b"y" * 6)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for left in (2, 1, 0):
+        await box.take()
+        await asyncio.sleep(0.01)
+        assert sum(not task.done() for task in waiting) == left
+
+
 async def test_drained_means_that_the_taker_came_back() -> None:
     box = Outbox(10)
     await box.drained()

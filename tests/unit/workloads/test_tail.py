@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from roadstead_chat.messages import Message
+from roadstead_chat.messages import PAGE_BYTES, Message
 from roadstead_chat.tail import Tail
 
 
@@ -38,3 +38,14 @@ def test_one_message_larger_than_the_limit_is_let_go_at_once() -> None:
     tail.add([message(1, 5_000)])
     assert tail.after(0, 5) is None
     assert tail.after(1, 5) == []
+
+
+def test_a_page_ends_before_it_is_too_large_to_pack() -> None:
+    tail = Tail(0)
+    sizes = [PAGE_BYTES // 4] * 10 + [3 * PAGE_BYTES, 1]
+    tail.add([message(pos, size) for pos, size in enumerate(sizes, 1)])
+    pages, pos = [], 0
+    while page := tail.after(pos, 100):
+        pages.append([m.pos for m in page])
+        pos = page[-1].pos
+    assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11], [12]], "and at least one message each"

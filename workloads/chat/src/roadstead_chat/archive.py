@@ -1,10 +1,11 @@
 """Reading the store beside its writer: backlog of a room, log for a replica, cursors of a session.
 
-Each question is one read transaction, hence one consistent picture. Synchronous; ``ArchiveReader`` runs it in a thread
-of its own.
+Synchronous; ``ArchiveReader`` runs it in a thread of its own, each question in one read transaction, hence on one
+consistent picture.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from roadstead_chat.cursor import Vector
-from roadstead_chat.messages import Message, SessionCursor
+from roadstead_chat.messages import Message, SessionCursor, page_of
 from roadstead_chat.schema import open_reader
 
 T = TypeVar("T")
@@ -60,25 +61,44 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self._db = open_reader(path)
 
+    def answer(self, question: Callable[["Archive"], T]) -> T:
+        """Answer a question from one picture, whatever the writer commits or removes meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            return question(self)
+        finally:
+            # An error of the disk may have ended it already.
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+
     def room_start(self, room: str, cursor: Vector) -> int | None:
         """Return the place of the first message of the room that the cursor does not cover; None when there is none."""
+        return self._start(cursor, "room = ? AND", room)
+
+    def log_start(self, vector: Vector) -> int | None:
+        """Return the place of the first message that ``vector`` does not cover; None when there is none."""
+        return self._start(vector, "")
+
+    def _start(self, seen: Vector, condition: str, *values: str) -> int | None:
         first: int | None = None
         for number, name in self._db.execute("SELECT id, name FROM origins").fetchall():
             row = self._db.execute(
-                "SELECT pos FROM messages WHERE room = ? AND origin = ? AND seq > ? ORDER BY seq LIMIT 1",
-                (room, number, cursor.get(name, 0)),
+                f"SELECT pos FROM messages WHERE {condition} origin = ? AND seq > ? ORDER BY seq LIMIT 1",  # noqa: S608
+                (*values, number, seen.get(name, 0)),
             ).fetchone()
             if row is not None and (first is None or row[0] < first):
                 first = row[0]
         return first
 
+    def _page(self, condition: str, values: tuple[str | int, ...], limit: int) -> tuple[list[Message], bool]:
+        with contextlib.closing(
+            self._db.execute(f"SELECT {_COLUMNS} WHERE {condition} ORDER BY m.pos LIMIT ?", (*values, limit))
+        ) as rows:
+            return page_of((Message(*row) for row in rows), limit)
+
     def room_page(self, room: str, after: int, upto: int, limit: int) -> RoomPage:
-        """Return messages of the room with ``after < pos <= upto``."""
-        rows = self._db.execute(
-            f"SELECT {_COLUMNS} WHERE m.room = ? AND m.pos > ? AND m.pos <= ? ORDER BY m.pos LIMIT ?",
-            (room, after, upto, limit),
-        ).fetchall()
-        messages = [Message(*row) for row in rows]
+        """Return a page of the room's messages with ``after < pos <= upto``."""
+        messages, full = self._page("m.room = ? AND m.pos > ? AND m.pos <= ?", (room, after, upto), limit)
         copies: dict[int, list[tuple[str, int]]] = {}
         if messages:
             for pos, origin, seq in self._db.execute(
@@ -87,32 +107,13 @@ class Archive:
                 (messages[0].pos, messages[-1].pos),
             ):
                 copies.setdefault(pos, []).append((origin, seq))
-        return RoomPage(messages, copies, messages[-1].pos if len(messages) == limit else upto)
-
-    def log_start(self, vector: Vector) -> int | None:
-        """Return the place of the first message that ``vector`` does not cover; None when there is none."""
-        first: int | None = None
-        for number, name in self._db.execute("SELECT id, name FROM origins").fetchall():
-            row = self._db.execute(
-                "SELECT pos FROM messages WHERE origin = ? AND seq > ? ORDER BY seq LIMIT 1",
-                (number, vector.get(name, 0)),
-            ).fetchone()
-            if row is not None and (first is None or row[0] < first):
-                first = row[0]
-        return first
+        return RoomPage(messages, copies, messages[-1].pos if full else upto)
 
     def log_page(self, after: int, limit: int) -> LogPage:
-        """Return messages with ``pos > after``, and the floors as they are in the same moment."""
-        self._db.execute("BEGIN")
-        try:
-            rows = self._db.execute(
-                f"SELECT {_COLUMNS} WHERE m.pos > ? ORDER BY m.pos LIMIT ?",
-                (after, limit),
-            ).fetchall()
-            floors = dict(self._db.execute("SELECT name, floor FROM origins WHERE floor > 0").fetchall())
-        finally:
-            self._db.execute("COMMIT")
-        return LogPage([Message(*row) for row in rows], floors)
+        """Return a page of the messages with ``pos > after``, and the floors."""
+        messages, _ = self._page("m.pos > ?", (after,), limit)
+        floors = dict(self._db.execute("SELECT name, floor FROM origins WHERE floor > 0").fetchall())
+        return LogPage(messages, floors)
 
     def session(self, account: str, device: str, room: str) -> dict[str, int]:
         """Return what this device acknowledged in the room."""
@@ -154,7 +155,7 @@ class ArchiveReader:
         Raises:
             sqlite3.Error: the file could not be read.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._archive)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._archive.answer, question)
 
     def close(self) -> None:
         """Wait for the running question and close the file."""

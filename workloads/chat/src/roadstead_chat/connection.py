@@ -18,6 +18,7 @@ from roadstead_chat.messages import Accepted, Draft, Message, SessionCursor
 from roadstead_chat.metrics import Metrics
 from roadstead_chat.outbox import Outbox
 from roadstead_chat.protocol import (
+    MAX_VECTOR,
     Ack,
     Close,
     Code,
@@ -79,6 +80,7 @@ class Connection:
         self._account = account
         self._device = device
         self._outbox = Outbox(services.config.queue_bytes)
+        self._paging = asyncio.Lock()
         self._rooms: dict[str, _Room] = {}
         self._unreachable: dict[str, int] = {}
         self._acks: dict[str, dict[str, int]] = {}
@@ -212,6 +214,9 @@ class Connection:
         if new:
             still = await self._on.relay.holding(new, self._on.config.catch_up_seconds)
             self._unreachable = joined(self._unreachable, still)
+            # It is kept as long as the connection, and whoever invents origins could send new ones for ever.
+            if len(self._unreachable) > MAX_VECTOR:
+                raise FrameError(f"more than {MAX_VECTOR} origins are unknown here; connect again and start anew")
 
     async def _join(self, join: Join) -> None:
         room = join.room
@@ -247,6 +252,8 @@ class Connection:
     async def _catch_up(self, room: str, state: _Room, pos: int | None) -> None:
         """Send the room's backlog, page by page at the client's pace, and go live where it ends.
 
+        The rooms of a client take turns, so that it costs the memory of one page, however many rooms it has.
+
         Args:
             room: the room's name.
             state: its state.
@@ -260,19 +267,24 @@ class Connection:
                 start = await reader.ask(lambda archive: archive.room_start(room, state.cursor))
                 pos = head if start is None else min(head, start - 1)
             while pos < relay.head:
-                after, upto = pos, relay.head
-                page = await reader.ask(lambda archive, a=after, u=upto: archive.room_page(room, a, u, PAGE))  # type: ignore[misc]
-                for message in page.messages:
-                    copies = page.copies.get(message.pos, ())
-                    is_copy = message.copy_of is not None
-                    if deliverable(state.cursor, message.origin, message.seq, is_copy=is_copy, copies=copies):
-                        await self._outbox.offer(message_frame(message))
-                pos = page.upto
+                async with self._paging:
+                    pos = await self._page(room, state.cursor, pos)
             # No await between the last look at the head and listening: nothing falls in between.
             self._go_live(room, state)
         except Exception:
             _log.exception("a backlog could not be read")
             self.end(Close.STORE_FAILED, "the store could not be read")
+
+    async def _page(self, room: str, cursor: Vector, after: int) -> int:
+        """Send one page of a backlog; return the place up to which the room was looked at."""
+        upto = self._on.relay.head
+        page = await self._on.reader.ask(lambda archive: archive.room_page(room, after, upto, PAGE))
+        for message in page.messages:
+            copies = page.copies.get(message.pos, ())
+            is_copy = message.copy_of is not None
+            if deliverable(cursor, message.origin, message.seq, is_copy=is_copy, copies=copies):
+                await self._outbox.offer(message_frame(message))
+        return page.upto
 
     def _go_live(self, room: str, state: _Room) -> None:
         relay = self._on.relay

@@ -1,6 +1,9 @@
 """What a message is, before and after it was stored."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+PAGE_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +84,19 @@ class SessionCursor:
     origin: str
     seq: int
     updated_us: int
+
+
+def page_of(messages: Iterable[Message], limit: int) -> tuple[list[Message], bool]:
+    """Return the first of these messages, and whether the page was full, so that there may be more.
+
+    A page ends after ``limit`` messages, or when its payloads reach ``PAGE_BYTES``: a page of large messages has to fit
+    into memory, several times over, and to be packed while the loop waits.
+    """
+    page: list[Message] = []
+    size = 0
+    for message in messages:
+        page.append(message)
+        size += len(message.payload)
+        if size >= PAGE_BYTES or len(page) == limit:
+            return page, True
+    return page, False

@@ -8,24 +8,23 @@ class Milestones:
     """Conditions that somebody waits for; whoever changes what they look at calls ``check``."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until ``reached`` is true at a check."""
         if reached():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((reached, waiter))
-        await waiter
+        self._waiting[waiter] = reached
+        try:
+            await waiter
+        finally:
+            # Here, too, and not only at a check: where nothing happens, nobody checks, and who gives up asks again.
+            self._waiting.pop(waiter, None)
 
     def check(self) -> None:
-        """Wake those whose condition is true now, and forget those who gave up."""
-        still = []
-        for reached, waiter in self._waiting:
-            if waiter.done():
-                continue
-            if reached():
+        """Wake those whose condition is true now."""
+        for waiter in [waiter for waiter, reached in self._waiting.items() if reached()]:
+            del self._waiting[waiter]
+            if not waiter.done():
                 waiter.set_result(None)
-            else:
-                still.append((reached, waiter))
-        self._waiting = still

@@ -48,7 +48,9 @@ class Outbox:
 
     async def offer(self, line: bytes) -> None:
         """Append a line as soon as less than half of the limit waits."""
-        await self._room.wait()
+        # Whoever was woken before may have filled it again.
+        while not self._room.is_set():
+            await self._room.wait()
         self._append(line, 0)
 
     def _append(self, line: bytes, accepted_us: int) -> None:

@@ -155,20 +155,22 @@ class _Stream:
                 async with asyncio.timeout(SESSIONS_EVERY):
                     await self._log.beyond(pos)
             if pos < self._log.head:
-                messages, floors = await self._read_after(pos)
-                pos = messages[-1].pos if messages else self._log.head
+                messages, floors, pos = await self._read_after(pos)
                 await self._portion(messages, floors, pos)
             if loop.time() >= sessions_due:
                 await self._sessions(pos)
                 sessions_due = loop.time() + SESSIONS_EVERY
 
-    async def _read_after(self, pos: int) -> tuple[list[Message], dict[str, int]]:
+    async def _read_after(self, pos: int) -> tuple[list[Message], dict[str, int], int]:
+        """Return a page, what retention has removed, and the place up to which nothing is left out."""
+        # Before the archive is asked: what is committed while it answers may not be in the answer. The other way round,
+        # the archive may see a commit that the loop has not been told of: that comes with the next turn.
+        head, floors = self._log.head, self._log.floors
         messages = self._log.tail.after(pos, PAGE)
-        if messages is not None:
-            return messages, self._log.floors
-        page = await self._reader.ask(lambda archive: archive.log_page(pos, PAGE))
-        # The reading thread may see a commit that the loop has not been told of: that comes with the next turn.
-        return [message for message in page.messages if message.pos <= self._log.head], page.floors
+        if messages is None:
+            page = await self._reader.ask(lambda archive: archive.log_page(pos, PAGE))
+            messages, floors = [message for message in page.messages if message.pos <= head], page.floors
+        return messages, floors, messages[-1].pos if messages else head
 
     async def _portion(self, messages: list[Message], floors: dict[str, int], pos: int) -> None:
         """Send what the reader lacks of these messages, and the holes that it must not take for a loss."""

@@ -84,6 +84,19 @@ class Portion:
     live: bool
 
 
+def unpack_greeting(data: str | bytes) -> tuple[str, str]:
+    """Return the store and the challenge that a server begins with.
+
+    Raises:
+        FrameError: it is no greeting.
+    """
+    value = _object(data)
+    store, nonce = value.get("store"), value.get("nonce")
+    if not isinstance(store, str) or not isinstance(nonce, str):
+        raise FrameError("the greeting lacks store or nonce")
+    return store, nonce
+
+
 def pack_opening(opening: Opening) -> bytes:
     """Encode an opening."""
     return orjson.dumps(

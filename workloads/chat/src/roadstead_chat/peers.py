@@ -15,7 +15,16 @@ from roadstead_chat.config import PeerAddress
 from roadstead_chat.journal import OutOfOrderError
 from roadstead_chat.log import Log
 from roadstead_chat.metrics import Metrics
-from roadstead_chat.peer_wire import CLOSE_SELF, PATH, Opening, Portion, pack_opening, proof, unpack_portion
+from roadstead_chat.peer_wire import (
+    CLOSE_SELF,
+    PATH,
+    Opening,
+    Portion,
+    pack_opening,
+    proof,
+    unpack_greeting,
+    unpack_portion,
+)
 from roadstead_chat.protocol import FrameError
 from roadstead_chat.tls import Certificate, Identity, public_key_of
 from roadstead_chat.writer import Replicate, StoreError, Writer
@@ -154,8 +163,10 @@ class Peers:
         async with stream:
             identity = self._identity_of(stream)
             async with asyncio.timeout(CONNECT_SECONDS):
-                greeting = await stream.receive_json()
-            peer, nonce = str(greeting["store"]), str(greeting["nonce"])
+                greeting = await stream.receive()
+            if greeting.type is not aiohttp.WSMsgType.TEXT:
+                raise PeerError(f"no greeting; closed with {stream.close_code}")
+            peer, nonce = unpack_greeting(greeting.data)
             rev = await self._writer.run(lambda journal: journal.replica_session_rev(peer))
             answer = proof(identity.secret, nonce, self._store, peer)
             await stream.send_frame(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from roadstead_chat.messages import Message
+from roadstead_chat.messages import Message, page_of
 
 MAX_BYTES = 16 * 1_048_576
 _OVERHEAD = 300
@@ -39,8 +39,8 @@ class Tail:
         del self._messages[:drop], self._places[:drop]
 
     def after(self, pos: int, limit: int) -> list[Message] | None:
-        """Return up to ``limit`` messages after ``pos``; None when they have to be read from the store."""
+        """Return a page of the messages after ``pos``; None when they have to be read from the store."""
         if pos < self._starts_after:
             return None
         start = bisect_right(self._places, pos)
-        return self._messages[start : start + limit]
+        return page_of(self._messages[start : start + limit], limit)[0]
