@@ -116,6 +116,8 @@ def _run_pytest(layer: Layer, for_pytest: Sequence[str], *, strict: bool) -> Res
     with tempfile.TemporaryDirectory(prefix="roadstead-junit-") as folder:
         file = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", str(layer.folder), f"--junitxml={file}", *for_pytest]
+        if layer.workers > 1 and not for_pytest:  # who asks for something special wants to see one test after another
+            command += [f"--numprocesses={layer.workers}", "--dist=loadfile"]
         code = _run_child(command)
         counts, skips = report.read_junit(file)
     took = time.monotonic() - started

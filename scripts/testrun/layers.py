@@ -31,11 +31,13 @@ class Layer:
         name: As given to ``--only``; its folder is tests/<name>, except for ``static``.
         weight: What it stands on.
         tools: Binaries that are made before its clock starts, so that nobody waits in silence.
+        workers: Processes that share its files; more than one where tests mostly wait for clusters.
     """
 
     name: str
     weight: Weight
     tools: tuple[str, ...] = ()
+    workers: int = 1
 
     @property
     def folder(self) -> Path:
@@ -52,7 +54,7 @@ LAYERS = (
     STATIC,
     Layer("unit", Weight.NOTHING),
     Layer("property", Weight.NOTHING),
-    Layer("integration", Weight.BARE, (*BARE_TOOLS, "helm")),
+    Layer("integration", Weight.BARE, (*BARE_TOOLS, "helm"), workers=2),
     Layer("faults", Weight.BARE, BARE_TOOLS),
     Layer("e2e", Weight.KIND, E2E_TOOLS),
 )
