@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterable
 
 import aiohttp
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from roadstead_chat.config import PeerAddress
 from roadstead_chat.journal import OutOfOrderError
@@ -189,7 +190,10 @@ class Peers:
         """Return the identity that we share with the other side, which its TLS handshake has just proved."""
         tls: ssl.SSLObject | None = stream.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls else None
-        public_key = public_key_of(certificate) if certificate else b""
+        try:
+            public_key = public_key_of(certificate) if certificate else b""
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise PeerError(f"its certificate is not readable: {error}") from None
         for identity in self._certificate.identities:
             if identity.public_key == public_key:
                 return identity
