@@ -75,6 +75,7 @@ def test_kubectl_does_what_people_expect(scene: Stage) -> None:
         "REGIONS",
         "ROLLOUT",
         "VERSION",
+        "RUNS",
         "MESSAGE",
         "AGE",
     ]
