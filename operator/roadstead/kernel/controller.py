@@ -67,7 +67,7 @@ class Controller:
     async def _work(self, group: asyncio.TaskGroup) -> None:
         while True:
             waits: list[Callable[[], bool]] = []
-            run = group.create_task(self._run(await self._ctx.queue.get(), waits))
+            run = self._start(group, await self._ctx.queue.get(), waits)
             while not run.done():
                 await asyncio.wait({run}, timeout=LOOK_SECONDS)
                 if not run.done() and len(self._waiting) < MAX_WAITING and any(is_slow() for is_slow in waits):
@@ -75,12 +75,25 @@ class Controller:
                     run.add_done_callback(self._waiting.discard)
                     break
 
+    def _start(self, group: asyncio.TaskGroup, key: Key, waits: list[Callable[[], bool]]) -> asyncio.Task[None]:
+        """Begin a run. Its key is given back however it ends: also when it is cancelled before its first step.
+
+        A standby's workers are cancelled in the moment when it takes over, and the leader's have the same queue: a key
+        that was not given back would never run again.
+        """
+        run = self._run(key, waits)
+        try:
+            task = group.create_task(run)
+        except RuntimeError:  # the group is being ended, and this worker will hear of it at its next await
+            run.close()
+            self._ctx.queue.done(key)
+            raise asyncio.CancelledError from None
+        task.add_done_callback(lambda _: self._ctx.queue.done(key))
+        return task
+
     async def _run(self, key: Key, waits: list[Callable[[], bool]]) -> None:
         _waits.set(waits)
-        try:
-            await self._one(key)
-        finally:
-            self._ctx.queue.done(key)
+        await self._one(key)
 
     async def _one(self, key: Key) -> None:
         reconcile = self._reconcilers.get(key.kind)

@@ -279,6 +279,30 @@ async def test_cancelling_gives_a_run_up(place: Place) -> None:
     assert place.queue.idle()
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_workers_that_are_cancelled_at_any_step_give_every_key_back(place: Place, steps: int) -> None:
+    """A standby that takes over cancels its workers, and the leader's have the same queue."""
+
+    async def forever() -> Result:
+        await asyncio.Event().wait()
+        return Result()
+
+    place.outcomes[A], place.outcomes[B] = [forever], [forever]
+    place.queue.add(A)
+    place.queue.add(B)
+    standby = asyncio.create_task(place.controller.run())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    standby.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await standby
+    place.outcomes.clear()
+    place.queue.add(A)
+    place.queue.add(B)
+    await place.run()
+    assert {A, B} <= set(place.runs) and place.queue.idle()
+
+
 async def test_every_line_of_a_run_says_which_run_it_is(place: Place) -> None:
     lines: list[dict[str, Any]] = []
 
