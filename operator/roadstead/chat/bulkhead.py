@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
+from roadstead.kernel.client import CONCURRENT_REQUESTS
 from roadstead.kernel.controller import waiting_for
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.objects import Key
 
-PLACES: Final = 32
+PLACES: Final = CONCURRENT_REQUESTS
 """Services that may be under way in one slow region: as many as there are requests at the same time to one cluster.
 With more, the last of them would wait for its turn until its run is called off."""
 PLACE_RETRY: Final = 60.0
