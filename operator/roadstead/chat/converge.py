@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from roadstead.api.chatservice import ChatService
 from roadstead.api.kinds import API_VERSION
@@ -22,15 +22,15 @@ from roadstead.chat.removal import remaining
 from roadstead.chat.revisions import INSTANCE_LABEL, Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
-from roadstead.kernel.apply import OUR_MANAGERS, Applier, Outcome
-from roadstead.kernel.errors import Fatal, RoadsteadError, Unreachable
+from roadstead.kernel.apply import OUR_MANAGERS, Applier, Name, Outcome
+from roadstead.kernel.concurrency import gathered
+from roadstead.kernel.errors import Fatal, Retryable, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
 from roadstead.kernel.logs import bound
-from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Gvr, Key
+from roadstead.kernel.objects import CHAT_SERVICES, PODS, Child, Key
 from roadstead.kernel.templates import TemplateSet
 
-T = TypeVar("T")
 LONGEST_SHARED_WAIT = 10.0
 """Seconds that a whole service waits because one region asked for it; what is more, only that region waits."""
 TOLD = 3
@@ -104,6 +104,7 @@ class Converger:
             return
         try:
             children = await self._build(work, view, region)
+            lost = await self._possible(work, view) if view.may_miss_some(digest) else ()
         except _Blocked as blocked:
             work.outcomes[name] = blocked.outcome
             work.look_again.append(OBSTACLE_RETRY)
@@ -115,14 +116,16 @@ class Converger:
             return
         with self._places.place(name, work.owner.key, member.client.gate) as entered:
             if entered:
-                await self._write(work, view, member, children, digest)
+                await self._write(work, view, member, children, digest, lost)
             else:
                 work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
                 work.look_again.append(PLACE_RETRY)
 
-    async def _write(self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str) -> None:
+    async def _write(
+        self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str, lost: tuple[Name, ...]
+    ) -> None:
         name = view.site.name
-        outcome, after = await self._apply(work, view, member, children, digest)
+        outcome, after = await self._apply(work, view, member, children, digest, lost)
         if outcome.complete:
             self._conclude(work, after, digest, spared=outcome.spared)
             # The decision of this pass did not know that the region is as it should be: look once more. Our own status
@@ -137,7 +140,7 @@ class Converger:
             _obstructed(work, name, after, outcome)
 
     async def _apply(
-        self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str
+        self, work: Work, view: View, member: Member, children: tuple[Child, ...], digest: str, lost: tuple[Name, ...]
     ) -> tuple[Outcome, View]:
         """Apply, but spare what somebody fights over while the truce lasts; remember who put up a fight.
 
@@ -148,7 +151,6 @@ class Converger:
         contests = self._contests.get((work.owner.key, name), {})
         owner = replace(work.owner, reference=reference_to(work.service)) if view.site.in_hub else work.owner
         truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
-        lost = await self._possible(work, view) if view.may_miss_some(digest) else ()
         outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce, lost=lost)
         after = replace(view, records=tuple(remaining(view.site, work.owner.key)))
         # Made from what was all there before: what had to be created had been deleted.
@@ -164,7 +166,7 @@ class Converger:
             contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
         return outcome, after
 
-    async def _possible(self, work: Work, view: View) -> tuple[tuple[Gvr, str], ...]:
+    async def _possible(self, work: Work, view: View) -> tuple[Name, ...]:
         """What to look for by name.
 
         A child that lost its labels is in no record. While it is wanted, the repair finds it; when it is not wanted any
@@ -223,19 +225,22 @@ class Converger:
     def _fail(self, work: Work, name: str, view: View, error: RoadsteadError) -> None:
         kind = OutcomeKind.UNREACHABLE if isinstance(error, Unreachable) else OutcomeKind.WAITING
         outcome = work.outcomes[name] = view.outcome(kind, str(error))
-        retry_after = getattr(error, "retry_after", None)
         work.unfinished.append(f"region {name}: {error}")
-        if retry_after is None:
-            return
         work.retry_after = _longer(work.retry_after, error)
-        if retry_after > LONGEST_SHARED_WAIT:
-            self._not_before[work.owner.key, name] = (work.ctx.clock.monotonic() + retry_after, outcome)
+        asked = _asked(error)
+        if asked > LONGEST_SHARED_WAIT:
+            self._not_before[work.owner.key, name] = (work.ctx.clock.monotonic() + asked, outcome)
 
 
 def _longer(present: float | None, error: RoadsteadError) -> float | None:
     """How long a whole service waits, now that this has asked for time as well."""
-    asked = getattr(error, "retry_after", None)
-    return present if asked is None else max(min(asked, LONGEST_SHARED_WAIT), present or 0.0)
+    asked = _asked(error)
+    return max(min(asked, LONGEST_SHARED_WAIT), present or 0.0) if asked else present
+
+
+def _asked(error: RoadsteadError) -> float:
+    """Seconds that the other side asked us to wait."""
+    return (error.retry_after or 0.0) if isinstance(error, Retryable) else 0.0
 
 
 def reference_to(service: ChatService) -> dict[str, Any]:
@@ -247,18 +252,6 @@ def reference_to(service: ChatService) -> dict[str, Any]:
         "uid": service.metadata.uid,
         "controller": True,
     }
-
-
-async def gathered(coroutines: Iterable[Awaitable[T]]) -> list[T]:
-    """Run them side by side to the end of every one, then raise what the first of them raised.
-
-    None may be left running: the next pass over the same owner would write beside it.
-    """
-    ended = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in ended:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in ended if not isinstance(result, BaseException)]
 
 
 class _Blocked(Exception):

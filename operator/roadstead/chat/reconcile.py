@@ -17,7 +17,7 @@ from roadstead.api.problems import SpecError
 from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
 from roadstead.chat.bulkhead import Bulkhead
-from roadstead.chat.converge import OBSTACLE_RETRY, Converger, gathered, reference_to, why_not_ready
+from roadstead.chat.converge import OBSTACLE_RETRY, Converger, reference_to, why_not_ready
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
 from roadstead.chat.observed import Observed
@@ -29,6 +29,7 @@ from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects, status
 from roadstead.kernel.apply import Name
+from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, Invalid, NotFound
 from roadstead.kernel.fleet import Site

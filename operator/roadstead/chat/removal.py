@@ -94,8 +94,8 @@ async def leave(
     if not records and not lost:
         return None
     with places.place(region, owner.key, site.member.client.gate) as entered:
-        if not entered:
-            return Remainder(region, f"region {region}: {BUSY}")
+        if not entered:  # what stays behind there is found by its labels, and swept
+            return None if give_up else Remainder(region, f"region {region}: {BUSY}")
         try:
             applier = Applier(site.member.client, site.member.store, owner, region)
             await applier.delete(records)

@@ -7,7 +7,6 @@ server: an apply with ``resourceVersion: "1"`` creates or answers 409; one with 
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
+from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError, ServerFault
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
 from roadstead.kernel.objects import Child, Gvr
@@ -234,7 +234,7 @@ class Applier:
 
     async def _pass(self, desired: Sequence[Child], *, prune: bool) -> None:
         known = self._known()
-        await _gather(self._one(child, known.get((child.gvr, child.name))) for child in desired)
+        await gathered(self._one(child, known.get((child.gvr, child.name))) for child in desired)
         tally = self._tally
         if prune and not (tally.failed or tally.refused or tally.conflicts):
             await self.delete(self._unwanted(desired, known))
@@ -263,7 +263,7 @@ class Applier:
 
     async def delete(self, records: Iterable[Record]) -> Outcome:
         """Delete exactly these objects (by uid); those that linger are reported as waiting."""
-        await _gather(self._delete(record) for record in records)
+        await gathered(self._delete(record) for record in records)
         return self._tally.outcome()
 
     async def delete_lost(self, names: Iterable[Name]) -> Outcome:
@@ -273,7 +273,7 @@ class Applier:
         that nobody wants any more has to be looked for, by name.
         """
         known = self._known()
-        await _gather(self._delete_if_lost(*name) for name in names if name not in known)
+        await gathered(self._delete_if_lost(*name) for name in names if name not in known)
         return self._tally.outcome()
 
     async def _delete_if_lost(self, gvr: Gvr, name: str) -> None:
@@ -406,10 +406,3 @@ class Applier:
             self._tally.refused.append(Problem(label, str(error)))
         except RoadsteadError as error:
             self._tally.failed = error
-
-
-async def _gather(coroutines: Iterable[Any]) -> None:
-    """Run all of them to their ends, then raise the first error: no write of this owner outlives its reconcile."""
-    for ended in await asyncio.gather(*coroutines, return_exceptions=True):
-        if isinstance(ended, BaseException):
-            raise ended

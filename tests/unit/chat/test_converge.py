@@ -71,6 +71,7 @@ class Hall:
 
         monkeypatch.setattr(module, "Applier", Applier)
         monkeypatch.setattr(self.converger, "_build", build)
+        monkeypatch.setattr(self.converger, "_possible", build)
         store = SimpleNamespace(children=lambda key, region: list(hall.records))
         member: Any = SimpleNamespace(name="hkg", client=SimpleNamespace(gate=self.gate), store=store)
         site: Any = SimpleNamespace(name="hkg", member=member, in_hub=False)
@@ -132,14 +133,17 @@ async def test_without_a_place_nothing_is_done_until_it_is_called(monkeypatch: p
 
 
 @pytest.mark.parametrize("error", [Unreachable("it does not answer"), Throttled("busy", retry_after=60.0)])
-async def test_a_fault_of_the_hub_is_not_the_regions(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize("read", ["_build", "_possible"])
+async def test_a_fault_of_the_hub_is_not_the_regions(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, read: str
+) -> None:
     hall = Hall(monkeypatch, Outcome())
 
-    async def build(*_: object) -> tuple[()]:
+    async def fail(*_: object) -> tuple[()]:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(hall.converger, "_build", build)
+        patch.setattr(hall.converger, read, fail)
         await hall.converge()
     outcome = hall.work.outcomes["hkg"]
     assert (outcome.kind, outcome.message) == (OutcomeKind.WAITING, f"the hub: {error}")
