@@ -1,4 +1,4 @@
-"""What one client may cost. Mutants: `Connection._catch_up` without its lock, `_wait_for` without its limit."""
+"""What one client may cost. Mutants: `Connection._catch_up` without its lock, `_wait_for` or `_join` without limits."""
 
 from __future__ import annotations
 
@@ -89,3 +89,15 @@ async def test_invented_origins_are_kept_up_to_a_limit(reader: Reader) -> None:
         await bob._wait_for(Hello(after).after)
     with pytest.raises(FrameError, match="10000 origins"):
         await bob._wait_for(invented[2])
+
+
+async def test_invented_origins_are_not_kept_once_for_each_room(reader: Reader) -> None:
+    bob = connection(reader, CHAT_CATCH_UP_SECONDS="0")
+    invented = {str(number): 1 for number in range(MAX_VECTOR // 2)} | {"own": HEAD}
+    await bob._join(Join("one", dict(invented)))
+    await bob._join(Join("one", dict(invented)))  # again: it takes the place of the first
+    await bob._join(Join("two", dict(invented)))
+    with pytest.raises(FrameError, match="10000 origins"):
+        await bob._join(Join("three", dict(invented)))
+    bob._leave("one")
+    await bob._join(Join("three", dict(invented)))

@@ -57,9 +57,14 @@ class Services:
 
 @dataclass(slots=True)
 class _Room:
-    """A joined room. ``backlog`` runs while the client reads history: it has just joined, or fell behind."""
+    """A joined room.
+
+    ``unheard`` counts origins of the cursor that this relay had never heard of; ``backlog`` runs while the client reads
+    history: it has just joined, or fell behind.
+    """
 
     cursor: dict[str, int]
+    unheard: int = 0
     announced: bool = False
     backlog: asyncio.Task[None] | None = None
 
@@ -230,7 +235,13 @@ class Connection:
         cursor = await self._start_of(join)
         await self._wait_for(cursor)
         self._leave(room)
-        state = self._rooms[room] = _Room(cursor)
+        unheard = len(cursor.keys() - self._on.relay.held.keys())
+        # The same invented origins, in each of a client's rooms.
+        if unheard + sum(other.unheard for other in self._rooms.values()) > MAX_VECTOR:
+            raise FrameError(
+                f"the rooms' cursors name more than {MAX_VECTOR} origins that are unknown here; leave some"
+            )
+        state = self._rooms[room] = _Room(cursor, unheard)
         if not missing(cursor, self._on.relay.held):
             self._go_live(room, state)
         else:

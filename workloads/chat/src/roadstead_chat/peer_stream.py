@@ -79,8 +79,11 @@ class PeerServer:
         try:
             first = await socket.receive(timeout=5)
             opening = unpack_opening(first.data if first.type is WSMsgType.TEXT else b"")
-        except (FrameError, TimeoutError):
-            opening = Opening("", "", {}, 0)
+        except (FrameError, TimeoutError) as error:
+            words = str(error) or "it said nothing"
+            _logger.warning("a peer's opening is not readable", extra={"error": words})
+            await socket.close(code=CLOSE_REFUSED, message=b"no opening")
+            return None
         if not proves(self._certificate.identities, opening.answer, nonce, opening.store, self._store):
             _logger.warning("a peer could not prove that it holds our TLS key")
             await socket.close(code=CLOSE_REFUSED, message=b"no proof")
