@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -113,12 +112,13 @@ def _run_gates() -> Result:
 
 def _run_pytest(layer: Layer, for_pytest: Sequence[str], *, strict: bool) -> Result:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="roadstead-junit-") as folder:
-        file = Path(folder) / "junit.xml"
+    # In memory and not in a directory: nothing removes that one when we are killed.
+    with os.fdopen(os.memfd_create("junit.xml")) as memory:
+        file = Path(f"/proc/self/fd/{memory.fileno()}")
         command = [sys.executable, "-m", "pytest", str(layer.folder), f"--junitxml={file}", *for_pytest]
         if layer.workers > 1 and not for_pytest:  # who asks for something special wants to see one test after another
             command += [f"--numprocesses={layer.workers}", "--dist=loadfile"]
-        code = _run_child(command)
+        code = _run_child(command, keep_open=memory.fileno())
         counts, skips = report.read_junit(file)
     took = time.monotonic() - started
     if code == PYTEST_NO_TESTS:
@@ -134,12 +134,13 @@ def _run_pytest(layer: Layer, for_pytest: Sequence[str], *, strict: bool) -> Res
     return Result(layer.name, Verdict.PASSED, took, counts)
 
 
-def _run_child(command: Sequence[str]) -> int:
+def _run_child(command: Sequence[str], *, keep_open: int) -> int:
     """Run pytest so that a Ctrl-C reaches it once, also when we are killed, and it has time to end its fixtures."""
     child = subprocess.Popen(
         command,
         cwd=layers.ROOT,
         start_new_session=True,
+        pass_fds=(keep_open,),
         preexec_fn=_interrupt_with_parent,  # noqa: PLW1509 - this program has one thread
     )
     try:
