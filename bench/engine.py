@@ -53,13 +53,18 @@ async def client_of(cluster: bare.BareCluster) -> ClusterClient:
     return ClusterClient(cluster.name, await hub_configuration(str(cluster.kubeconfig)))
 
 
+def service(name: str) -> dict[str, Any]:
+    """A service in every region; no pod ever becomes ready here, and a deadline that passes would be written."""
+    return chat(name, REGIONS, rollout__progressDeadline="1d")
+
+
 async def create(hub: ClusterClient, names: list[str]) -> None:
     """Create services from several creators at once."""
     pending = iter(names)
 
     async def creator() -> None:
         for name in pending:
-            await hub.create(CHAT_SERVICES, NAMESPACE, chat(name, REGIONS), manager="bench")
+            await hub.create(CHAT_SERVICES, NAMESPACE, service(name), manager="bench")
 
     await asyncio.gather(*(creator() for _ in range(CREATORS)))
 
@@ -75,7 +80,7 @@ async def latencies(hub: ClusterClient, members: list[ClusterClient]) -> list[fl
             name = f"one-{number}"
             arrivals = seen.setdefault(name, [])
             started = time.perf_counter()
-            await hub.create(CHAT_SERVICES, NAMESPACE, chat(name, REGIONS), manager="bench")
+            await hub.create(CHAT_SERVICES, NAMESPACE, service(name), manager="bench")
             while len(arrivals) < children or not arrivals or time.perf_counter() - arrivals[-1] < 0.3:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             children = len(arrivals)
