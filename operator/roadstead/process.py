@@ -175,9 +175,11 @@ class Process:
         self._metrics.leader.labels(self._options.lease_name).set(1)
         standby.cancel()
         await asyncio.gather(standby, return_exceptions=True)
-        for gvr in KINDS:  # a deletion that kopf's watch missed while we waited must not have its children made again
-            find = partial(informer.find_gone, ctx.hub.client, gvr, ctx.resources)
-            for key in await patiently(find, "list our own resources", ctx.clock):
+        # Nothing may be done by what kopf's watch has missed: a service that was deleted would have its children made
+        # again, and one that the former leader has rolled out since would return to its old version everywhere.
+        for gvr in KINDS:
+            catch_up = partial(informer.catch_up, ctx.hub.client, gvr, ctx.resources)
+            for key in await patiently(catch_up, "list our own resources", ctx.clock):
                 ctx.queue.add(key)
         if self._options.webhook_port and self._options.webhook_certificates == "self-managed":
             self._spawn(self._keeper(ctx.hub.client).run())

@@ -39,18 +39,22 @@ class Bulkhead:
         self._taken: Counter[str] = Counter()
         self._waiting: dict[str, dict[Key, None]] = {}
 
-    @contextmanager
-    def place(self, region: str, key: Key, gate: Gate | None) -> Iterator[bool]:
-        """A place for the length of the block, in which the run waits for this region; False when there is none.
+    def is_full(self, region: str, gate: Gate | None) -> bool:
+        """Whether one more service would have to wait.
 
         Only a slow region is ever full: how much goes to a quick one at once is bounded by the workers.
         """
+        return gate is not None and gate.is_slow and self._taken[region] >= self._places
+
+    @contextmanager
+    def place(self, region: str, key: Key, gate: Gate | None) -> Iterator[bool]:
+        """A place for the length of the block, in which the run waits for this region; False when it is full."""
 
         def is_slow() -> bool:
             return gate is not None and gate.is_slow
 
         waiting = self._waiting.get(region, {})
-        if is_slow() and self._taken[region] >= self._places:
+        if self.is_full(region, gate):
             self._waiting.setdefault(region, {})[key] = None
             yield False
             return

@@ -11,7 +11,7 @@ from typing import Any
 from roadstead.api.chatservice import ChatService
 from roadstead.api.kinds import API_VERSION
 from roadstead.chat import desired, rollout
-from roadstead.chat.bulkhead import PLACE_RETRY, Bulkhead
+from roadstead.chat.bulkhead import BUSY, PLACE_RETRY, Bulkhead
 from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
@@ -58,8 +58,8 @@ class Converger:
     def __init__(self, templates: TemplateSet, history: RevisionHistory, places: Bulkhead) -> None:
         self._templates = templates
         self._history = history
-        self._contests: dict[tuple[Key, str], dict[str, Contest]] = {}
-        self._not_before: dict[tuple[Key, str], tuple[float, RegionOutcome]] = {}
+        self._contests: dict[Key, dict[str, dict[str, Contest]]] = {}
+        self._not_before: dict[Key, dict[str, tuple[float, RegionOutcome]]] = {}
         self._places = places
 
     async def converge(self, work: Work, state: rollout.State) -> None:
@@ -68,10 +68,10 @@ class Converger:
 
     def forget(self, key: Key, regions: Iterable[str] | None = None) -> None:
         """The service is gone, or has left these regions: nobody fights over it there any more."""
-        gone = None if regions is None else frozenset(regions)
-        for remembered in (self._contests, self._not_before):
-            for identity in [i for i in remembered if i[0] == key and (gone is None or i[1] in gone)]:
-                del remembered[identity]
+        both: tuple[dict[Key, dict[str, Any]], ...] = (self._contests, self._not_before)
+        for remembered in both:
+            for region in list(remembered.get(key, ())) if regions is None else regions:
+                _drop(remembered, key, region)
 
     async def _named(self, work: Work, name: str, region: rollout.RegionState) -> None:
         with bound(region=name):
@@ -92,13 +92,12 @@ class Converger:
         if work.is_converged(view, region):
             self._conclude(work, view, digest)
             return
-        identity = (work.owner.key, name)
-        moment, busy = self._not_before.pop(identity, (0.0, None))
-        if busy is not None and (left := moment - work.ctx.clock.monotonic()) > 0:
-            self._not_before[identity] = (moment, busy)  # it asked for time; the others do not wait for that
-            work.outcomes[name] = replace(busy, workload=view.workload)
+        moment, answer = self._not_before.get(work.owner.key, {}).get(name, (0.0, None))
+        if answer is not None and (left := moment - work.ctx.clock.monotonic()) > 0:
+            work.outcomes[name] = replace(answer, workload=view.workload)  # the others do not wait for that
             work.look_again.append(left)
             return
+        _drop(self._not_before, work.owner.key, name)
         member = view.site.member
         if member is None:
             return
@@ -118,7 +117,7 @@ class Converger:
             if entered:
                 await self._write(work, view, member, children, digest, lost)
             else:
-                work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
+                work.outcomes[name] = view.outcome(OutcomeKind.BUSY, BUSY)
                 work.look_again.append(PLACE_RETRY)
 
     async def _write(
@@ -148,7 +147,7 @@ class Converger:
         still tell of it must not be recorded as what we applied.
         """
         name, now = view.site.name, work.ctx.clock.monotonic()
-        contests = self._contests.get((work.owner.key, name), {})
+        contests = self._contests.get(work.owner.key, {}).get(name, {})
         owner = replace(work.owner, reference=reference_to(work.service)) if view.site.in_hub else work.owner
         truce = frozenset(child for child, contest in contests.items() if contest.left(now) > 0)
         outcome = await Applier(member.client, member.store, owner, name).converge(children, spare=truce, lost=lost)
@@ -160,7 +159,7 @@ class Converger:
         if repaired:
             await _tell(work, name, repaired)
         for child, managers in repaired:
-            known = self._contests.setdefault((work.owner.key, name), {})
+            known = self._contests.setdefault(work.owner.key, {}).setdefault(name, {})
             known[child] = known.get(child, Contest()).repaired(child, managers, now)
         for spared in (child for child in children if str(child) in outcome.spared):
             contests[str(spared)] = await _with_rivals(contests[str(spared)], spared, member)
@@ -206,16 +205,17 @@ class Converger:
         """Every object is as it should be, but for those that are fought over and spared until their truce ends."""
         now = work.ctx.clock.monotonic()
         name = view.site.name
-        identity = (work.owner.key, name)
-        contests = {child: c for child, c in self._contests.get(identity, {}).items() if c.ends(now) > 0}
+        known = self._contests.get(work.owner.key, {}).get(name, {})
+        contests = {child: contest for child, contest in known.items() if contest.ends(now) > 0}
         if contests:
-            self._contests[identity] = contests
+            self._contests[work.owner.key][name] = contests
         else:
-            self._contests.pop(identity, None)
+            _drop(self._contests, work.owner.key, name)
         fights = [contest for contest in contests.values() if contest.message]
         kind = OutcomeKind.CONTESTED if fights else OutcomeKind.APPLIED
         message = "; ".join(contest.message for contest in fights)
-        work.look_again += [contest.left(now) if contest.child in spared else contest.ends(now) for contest in fights]
+        # Also of what is no fight: nobody else would have it forgotten.
+        work.look_again += [c.left(now) if c.child in spared else c.ends(now) for c in contests.values()]
         applied = view.applied
         if spared:  # what is recorded must not be what somebody else made of it, or it would count as right for ever
             applied = view.entry.applied if view.entry is not None else ""
@@ -229,7 +229,15 @@ class Converger:
         work.retry_after = _longer(work.retry_after, error)
         asked = _asked(error)
         if asked > LONGEST_SHARED_WAIT:
-            self._not_before[work.owner.key, name] = (work.ctx.clock.monotonic() + asked, outcome)
+            moment = work.ctx.clock.monotonic() + asked
+            self._not_before.setdefault(work.owner.key, {})[name] = (moment, outcome)
+
+
+def _drop(remembered: dict[Key, dict[str, Any]], key: Key, region: str) -> None:
+    regions = remembered.get(key, {})
+    regions.pop(region, None)
+    if not regions:
+        remembered.pop(key, None)
 
 
 def _longer(present: float | None, error: RoadsteadError) -> float | None:

@@ -18,6 +18,8 @@ class OutcomeKind(StrEnum):
     """Every object is as it should be."""
     WAITING = "Waiting"
     """Not all could be done now; it is tried again."""
+    BUSY = "Busy"
+    """The region answers slowly, and as many services as it has places for are under way there already."""
     UNREACHABLE = "Unreachable"
     """The region's API server gave no answer."""
     NAMESPACE_MISSING = "NamespaceMissing"
@@ -36,6 +38,7 @@ class OutcomeKind(StrEnum):
 
 _REASONS: Final[Mapping[OutcomeKind, Reason]] = {
     OutcomeKind.WAITING: Reason.WAITING,
+    OutcomeKind.BUSY: Reason.WAITING,
     OutcomeKind.UNREACHABLE: Reason.REGION_UNREACHABLE,
     OutcomeKind.NAMESPACE_MISSING: Reason.NAMESPACE_MISSING,
     OutcomeKind.BLOCKED: Reason.NOT_AVAILABLE,

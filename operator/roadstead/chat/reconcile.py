@@ -16,7 +16,7 @@ from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
-from roadstead.chat.bulkhead import Bulkhead
+from roadstead.chat.bulkhead import BUSY, Bulkhead
 from roadstead.chat.converge import OBSTACLE_RETRY, Converger, reference_to, why_not_ready
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
@@ -165,6 +165,8 @@ class ChatReconciler:
             if region is not None and work.is_converged(view, region):
                 runs[name] = region.revision
                 work.outcomes[name] = view.outcome(OutcomeKind.APPLIED)
+            elif self._places.is_full(name, view.gate):
+                work.outcomes[name] = view.outcome(OutcomeKind.BUSY, BUSY)
             else:
                 work.outcomes[name] = view.outcome(OutcomeKind.WAITING)
         views = derived.views(work.service, work.placements, work.outcomes, runs)
@@ -172,7 +174,13 @@ class ChatReconciler:
 
     async def _persist(self, work: Work, decision: rollout.Decision) -> None:
         """Store which regions are moved before anything moves: after a crash no other region may be chosen as well."""
-        await status.write(work.ctx, CHAT_SERVICES, work.body, self._derive(work, decision))
+        # Those that are being left are looked at later in this pass, and the status is all that remembers them.
+        wanted = {place.region for place in work.placements}
+        left = [entry for entry in work.service.status.regions if entry.name not in wanted]
+        work.outcomes |= {e.name: RegionOutcome(e.name, OutcomeKind.REMOVING, e.message) for e in left}
+        await self._write(work, decision)
+        for entry in left:
+            del work.outcomes[entry.name]
         work.body = work.ctx.resources.get(work.owner.key) or work.body
         work.service = work.service.model_copy(update={"status": status_of(ChatServiceStatus, work.body)})
 
@@ -252,6 +260,10 @@ class ChatReconciler:
     async def _trim(self, key: Key, work: Work, state: rollout.State) -> None:
         in_use = {state.target, state.good, work.target.hash}
         in_use |= {part for region in state.regions.values() for part in (region.revision, region.last_good)}
+        # A region that is refused now may be taken in again, and runs what the status says.
+        in_use |= {
+            hash_ for entry in work.service.status.regions for hash_ in (entry.revision, entry.last_good_revision)
+        }
         owner = Owner(work.ctx.hub_id, key, work.service.metadata.uid, reference_to(work.service))
         limit = work.service.spec.rollout.revision_history_limit
         await self._history.trim(key, owner, in_use - {""}, limit, work.ctx)
@@ -349,6 +361,8 @@ async def _add_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> Non
         "name": key.name,
         "namespace": key.namespace,
         "uid": body["metadata"]["uid"],
+        # The answer is taken in as the newest: an edit in between would be in it, and nobody would look at that.
+        "resourceVersion": body["metadata"]["resourceVersion"],
         "finalizers": [objects.FINALIZER],
     }
     patch = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
@@ -357,7 +371,7 @@ async def _add_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> Non
             CHAT_SERVICES, key.namespace, key.name, patch, manager=objects.FIELD_MANAGER
         )
     except (NotFound, Conflict):
-        raise Conflict(f"{key} is gone or was made anew") from None
+        raise Conflict(f"{key} was changed, made anew or deleted meanwhile; it is looked at again") from None
     ctx.resources.upsert(key.kind, answer)
 
 

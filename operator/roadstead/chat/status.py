@@ -123,7 +123,9 @@ def _view(
     before: ServiceRegionStatus,
 ) -> rollout.RegionView:
     workload = outcome.workload if outcome is not None else None
-    reachable = placement.writable and (outcome is None or outcome.kind is not OutcomeKind.UNREACHABLE)
+    # For a rollout it is the same whether a region gives no answer or has no place for this service.
+    away = outcome is not None and outcome.kind in (OutcomeKind.UNREACHABLE, OutcomeKind.BUSY)
+    reachable = placement.writable and not away
     return rollout.RegionView(
         name=placement.region,
         role=service.spec.topology.role_of(placement.region),
@@ -374,7 +376,9 @@ def _region_phase(subject: Subject, facts: Facts, state: rollout.RegionState | N
         case RegionStage.BAKING:
             return RegionRolloutPhase.BAKING
         case RegionStage.LOST:
-            return RegionRolloutPhase.UNREACHABLE
+            outcome = facts.outcomes.get(subject.name)
+            is_busy = outcome is not None and outcome.kind is OutcomeKind.BUSY
+            return RegionRolloutPhase.PROGRESSING if is_busy else RegionRolloutPhase.UNREACHABLE
         case RegionStage.SETTLED:
             return RegionRolloutPhase.READY if subject.ready else RegionRolloutPhase.DEGRADED
 
@@ -386,8 +390,8 @@ def _leaving(outcome: RegionOutcome, before: ServiceRegionStatus | None) -> Serv
         update={
             "phase": RegionRolloutPhase.UNREACHABLE if unreachable else RegionRolloutPhase.REMOVING,
             "message": _cut(outcome.message, MESSAGE_LENGTH),
-            "stage": None,
-            "since": None,
+            # Put back before it was cleaned, it has something to lose as before.
+            "stage": RegionStage.LOST if entry.stage in (RegionStage.UPDATING, RegionStage.BAKING) else entry.stage,
         }
     )
 

@@ -19,6 +19,7 @@ from roadstead.chat.revisions import Revision
 from roadstead.kernel.apply import applied_digest
 from roadstead.kernel.context import Context
 from roadstead.kernel.fleet import Site
+from roadstead.kernel.gate import Gate
 from roadstead.kernel.objects import Gvr
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import NOTHING, Record, WorkloadStatus
@@ -43,6 +44,11 @@ class View:
     def applied(self) -> str:
         """Digest of the children as they are; empty when there are none."""
         return applied_digest(self.records) if self.records else ""
+
+    @property
+    def gate(self) -> Gate | None:
+        """The circuit breaker of the region's cluster; None for the hub's own."""
+        return self.site.member.client.gate if self.site.member is not None else None
 
     def may_miss_some(self, digest: str) -> bool:
         """Whether a child may be there that no record tells of and nobody wants any more.

@@ -14,7 +14,7 @@ from roadstead.cli.plan import Action, Change
 from roadstead.kernel import objects
 from roadstead.kernel.apply import body_hash_of
 from roadstead.kernel.client import ClusterClient
-from roadstead.kernel.errors import Forbidden, Invalid, NotFound
+from roadstead.kernel.errors import Forbidden, Invalid, NotFound, NotServed
 from roadstead.kernel.objects import CHILD_TYPES, HUB_ONLY_TYPES, OPTIONAL_TYPES, Child, Gvr
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
 
@@ -109,7 +109,7 @@ async def _change(place: Place, child: Child, live: dict[str, Any] | None) -> Ch
         after = await client.apply(
             child.gvr, child.namespace, child.name, body, manager=FIELD_MANAGER, force=True, dry_run=True
         )
-    except (Forbidden, Invalid, NotFound) as error:
+    except (Forbidden, Invalid, NotFound, NotServed) as error:
         if place.in_hub and isinstance(error, Forbidden) and "cannot patch resource" in str(error):
             return Change(name, Action.UNKNOWN, message=f"you may not try it: {error}")
         return Change(name, Action.REFUSED, message=str(error))

@@ -55,7 +55,7 @@ def failure_of(error: RoadsteadError) -> Failure:
     from roadstead.kernel import errors  # noqa: PLC0415 - not needed for completion
 
     match error:
-        case errors.NotFound():
+        case errors.NotFound() | errors.NotServed():
             code = ExitCode.NOT_FOUND
         case errors.Unauthorised() | errors.Forbidden():
             code = ExitCode.DENIED

@@ -21,7 +21,7 @@ from roadstead.cli.joining import Credentials, Wish
 from roadstead.cli.output import Format, data, documents, line, note, to_yaml
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient, member_configuration
-from roadstead.kernel.errors import Conflict, Forbidden, NotFound, RoadsteadError, Unauthorised
+from roadstead.kernel.errors import Conflict, Forbidden, NotFound, NotServed, RoadsteadError, Unauthorised
 from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
 from roadstead.kernel.objects import REGIONS
 
@@ -198,7 +198,7 @@ async def _compare_with_others(hub: Hub, wish: Wish, found: _Found, *, renew: bo
     """Whether the hub's other Regions allow it; what the Region has and the wish does not mention is kept."""
     try:
         bodies = await everything(hub.client, REGIONS)
-    except NotFound as error:
+    except NotServed as error:
         raise Failure(f"{error}; is Roadstead installed in the hub?", ExitCode.NOT_FOUND) from None
     known = {body["metadata"]["name"]: (body.get("status") or {}).get("clusterID", "") for body in bodies}
     if wish.name in known and not renew:
@@ -229,7 +229,7 @@ async def _write(client: ClusterClient, secret: dict[str, Any], region: dict[str
     try:
         await _apply_region(client, region, renew=renew, dry_run=True)
         await client.apply(objects.SECRETS, space, name, secret, manager=FIELD_MANAGER, force=renew)
-    except NotFound as error:
+    except (NotFound, NotServed) as error:
         message = f"{error}; install Roadstead in the hub first, or say its namespace with --namespace"
         raise Failure(message, ExitCode.NOT_FOUND) from None
     except Conflict as error:

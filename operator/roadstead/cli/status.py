@@ -17,7 +17,7 @@ from roadstead.cli.hub import Access, Hub, connected, everything, no_region
 from roadstead.cli.output import Format, console, data, note
 from roadstead.cli.overview import RegionRow, ServiceRow
 from roadstead.kernel.clock import SystemClock
-from roadstead.kernel.errors import NotFound
+from roadstead.kernel.errors import NotServed
 from roadstead.kernel.objects import CHAT_SERVICES, REGIONS, Gvr
 from roadstead.kernel.watch import Watcher
 
@@ -76,7 +76,7 @@ async def _not_found(hub: Hub, question: Question, view: _View) -> Failure:
 async def _listed(hub: Hub, view: _View) -> list[dict[str, Any]]:
     try:
         return await everything(hub.client, view.gvr, view.namespace, fields=view.fields)
-    except NotFound as error:
+    except NotServed as error:
         raise Failure(f"{error}; is Roadstead installed in this cluster?", ExitCode.NOT_FOUND) from None
 
 

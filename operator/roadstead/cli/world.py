@@ -18,7 +18,7 @@ from roadstead.cli.exits import ExitCode, Failure
 from roadstead.cli.hub import Hub, everything, member_of
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
-from roadstead.kernel.errors import Forbidden, NotFound
+from roadstead.kernel.errors import Forbidden, NotServed
 from roadstead.kernel.objects import REGIONS, Key
 from roadstead.kernel.templates import TemplateSet
 
@@ -51,7 +51,7 @@ async def stored_regions(hub: Hub) -> list[Region]:
     found = []
     try:
         bodies = await everything(hub.client, REGIONS)
-    except NotFound as error:
+    except NotServed as error:
         raise Failure(f"{error}; is Roadstead installed in this cluster?", ExitCode.NOT_FOUND) from None
     for body in bodies:
         try:

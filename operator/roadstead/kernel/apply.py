@@ -17,7 +17,16 @@ from typing import Any
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.concurrency import gathered
-from roadstead.kernel.errors import Conflict, Fatal, Forbidden, Invalid, NotFound, RoadsteadError, ServerFault
+from roadstead.kernel.errors import (
+    Conflict,
+    Fatal,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotServed,
+    RoadsteadError,
+    ServerFault,
+)
 from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
 from roadstead.kernel.objects import Child, Gvr
 from roadstead.kernel.ownership import Claim, Owner, claim, is_lost, stamped
@@ -307,7 +316,7 @@ class Applier:
                     await self._update(child, body_hash, record.uid, drifted=is_drift(body_hash, record))
         except Fatal:
             raise
-        except (Forbidden, Invalid, NotFound) as error:  # not found: the namespace, or the type
+        except (Forbidden, Invalid, NotFound, NotServed) as error:  # not found: the namespace
             self._tally.refused.append(Problem(str(child), without_content(child, str(error))))
         except RoadsteadError as error:
             words = without_content(child, str(error))
@@ -402,7 +411,7 @@ class Applier:
             raise
         except Conflict:  # the uid is another's: ours is gone
             self._store.forget(self._owner.key, record.gvr, record.uid)
-        except (Forbidden, Invalid) as error:
+        except (Forbidden, Invalid, NotServed) as error:
             self._tally.refused.append(Problem(label, str(error)))
         except RoadsteadError as error:
             self._tally.failed = error

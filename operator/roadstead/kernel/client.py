@@ -22,7 +22,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from roadstead.kernel.errors import NotFound, ServerFault, Unreachable, from_status
+from roadstead.kernel.errors import NotFound, NotServed, ServerFault, Unreachable, from_status
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.objects import NAMESPACES, Gvr
@@ -257,7 +257,7 @@ class ClusterClient:
             try:
                 group = await self._json("GET", f"/apis/{gvr.api_version}" if gvr.group else f"/api/{gvr.version}")
                 known = frozenset(str(resource["name"]) for resource in group.get("resources") or ())
-            except NotFound:
+            except NotServed:
                 known = frozenset()
             self._served[gvr.api_version] = known
         return gvr.resource in known
@@ -365,9 +365,13 @@ class ClusterClient:
         checked: dict[str, Any] = body
         return checked
 
-    async def _headers(self, accept: str) -> dict[str, str]:
-        if self._session.closed:  # a reconcile may hold on to a connection that was replaced meanwhile
+    def _check_open(self) -> None:
+        """A reconcile may hold on to a connection that was replaced meanwhile."""
+        if self._session.closed:
             raise Unreachable(f"{self.name}: the connection was closed")
+
+    async def _headers(self, accept: str) -> dict[str, str]:
+        self._check_open()
         headers = {"Accept": accept, "User-Agent": self._user_agent}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
@@ -410,6 +414,7 @@ class ClusterClient:
         timeout: float,  # noqa: ASYNC109
         gate: Gate | None,
     ) -> dict[str, Any]:
+        self._check_open()  # once more: this may have waited for its turn
         token = gate.enter() if gate is not None else 0
         started = asyncio.get_running_loop().time()
         status = 0
@@ -478,11 +483,13 @@ def _load_client_certificate(pool: RESTClientObject, access: MemberAccess) -> No
 
 
 def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
-    message = ""
+    message, names_object = "", False
     try:
         parsed = orjson.loads(content)
         if isinstance(parsed, dict):
             message = str(parsed.get("message") or parsed.get("reason") or "")
+            details = parsed.get("details")
+            names_object = isinstance(details, dict) and bool(details.get("name"))
     except orjson.JSONDecodeError:
         # Something in front of the API server. Its words are a page, often with a number that is another one each time.
         message = f"not an API server's answer ({headers.get('Content-Type', 'no content type')})"
@@ -491,7 +498,10 @@ def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]
         seconds = float(headers.get("Retry-After", ""))
         # NaN is not >= 0 either. One cluster's word must not park a key that has work in others.
         retry_after = min(seconds, MAX_RETRY_AFTER) if seconds >= 0 else None
-    return from_status(status, f"{cluster} answered {status}: {message or 'no message'}", retry_after=retry_after)
+    words = f"{cluster} answered {status}: {message or 'no message'}"
+    if status == 404 and not names_object:
+        return NotServed(words)
+    return from_status(status, words, retry_after=retry_after)
 
 
 def _describe(error: BaseException) -> str:

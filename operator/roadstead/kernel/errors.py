@@ -8,7 +8,8 @@
     │   ├── Conflict         409: somebody else wrote, or something is there already; 422 about metadata.uid
     │   └── Gone             410: the resourceVersion is too old; list again
     └── Terminal             trying the same again should not help; looked at again after a minute
-        ├── NotFound         404
+        ├── NotFound         404 that names an object: it does not exist
+        ├── NotServed        404 that names none: the path is not served, which proves nothing about objects
         ├── Unauthorised     401: the credentials are not accepted
         ├── Forbidden        403: RBAC, quota or Pod Security say no
         ├── Invalid          400, 422 and the rest of 4xx: the API server or an admission webhook refuses the object
@@ -63,7 +64,15 @@ class Terminal(RoadsteadError):
 
 
 class NotFound(Terminal):
-    """The API server answered 404."""
+    """The API server answered 404 and named what does not exist: the object, or its namespace."""
+
+
+class NotServed(Terminal):
+    """Somebody answered 404 without naming an object: the type is not served, or a gateway does not know the path.
+
+    Not a `NotFound`: whoever takes the absence of an object for a reason to delete what belonged to it must not take
+    this for one.
+    """
 
 
 class Unauthorised(Terminal):

@@ -176,13 +176,13 @@ async def resync(
     clock: Clock,
     interval: float,
 ) -> None:
-    """Find deletions that a broken watch has hidden from kopf, which reports none after a new list.
+    """Find what a broken watch has hidden from kopf, above all deletions, of which it never tells after a new list.
 
     Args:
         client: the hub.
         kinds: our kinds.
         resources: what is known.
-        enqueue: gets the keys that are gone.
+        enqueue: gets the keys that are gone or have changed.
         clock: time.
         interval: seconds between two rounds.
     """
@@ -190,23 +190,32 @@ async def resync(
         await clock.sleep(interval)
         for gvr in kinds:
             try:
-                for key in await find_gone(client, gvr, resources):
+                for key in await catch_up(client, gvr, resources):
                     enqueue(key)
             except RoadsteadError as error:
-                log.warning("cannot list %s to find deletions: %s", gvr, error)
+                log.warning("cannot list %s to find what the watch has missed: %s", gvr, error)
 
 
-async def find_gone(client: ClusterClient, gvr: Gvr, resources: ResourceStore) -> list[Key]:
-    """Compare what is known of a kind with a list; what is gone is forgotten and returned.
+async def catch_up(client: ClusterClient, gvr: Gvr, resources: ResourceStore) -> list[Key]:
+    """Make what is known of a kind as new as a list: forget what is gone, read what has changed.
+
+    Returns:
+        The keys of both.
 
     Raises:
-        RoadsteadError: the list could not be made.
+        RoadsteadError: the list, or an object, could not be read.
     """
-    alive: set[Key] = set()
+    alive: dict[Key, int] = {}
     version = 0
     async for items, listed in client.pages(gvr, metadata_only=True):
         version = int(listed or 0)
         for metadata in (item["metadata"] for item in items):
-            alive.add(Key(gvr.kind, metadata.get("namespace", ""), metadata["name"]))
+            key = Key(gvr.kind, metadata.get("namespace", ""), metadata["name"])
+            alive[key] = int(metadata["resourceVersion"])
         await asyncio.sleep(0)
-    return resources.retain(gvr.kind, alive, version)
+    changed = resources.retain(gvr.kind, alive.keys(), version)
+    for key in [key for key, seen in alive.items() if resources.version(key) < seen]:
+        body = await client.find(gvr, key.namespace, key.name)
+        if body is not None and resources.upsert(gvr.kind, body) is not None:
+            changed.append(key)
+    return changed

@@ -137,6 +137,8 @@ class Metrics(QueueMetrics):
         for gauge in (self.region_up, self.region_probe):
             with contextlib.suppress(KeyError):
                 gauge.remove(region)
+        for metric in (self._requests, self._request_time):
+            metric.remove_by_labels({"cluster": region})
 
     def observe_watches(self, ages: Mapping[str, float]) -> None:
         """Take how long ago each connected cluster was heard; one without a connection has no series."""

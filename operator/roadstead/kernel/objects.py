@@ -92,6 +92,8 @@ def gvr_of(kind: Kind) -> Gvr:
 
 REGIONS = gvr_of(REGION)
 CHAT_SERVICES = gvr_of(CHAT_SERVICE)
+OWNER_KINDS = frozenset({CHAT_SERVICES.kind})
+"""Kinds that have children."""
 
 NAMESPACES = Gvr("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES = Gvr("", "v1", "nodes", "Node", namespaced=False)

@@ -11,7 +11,6 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from roadstead.kernel.clock import Clock, Timer
 from roadstead.kernel.objects import Key
@@ -45,13 +44,6 @@ class QueueMetrics:
         """A key was put back with a delay after a failure."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """The earliest moment at which a delayed key becomes dirty."""
-
-    due: float
-
-
 class WorkQueue:
     """A deduplicating queue of keys. Not thread-safe: it lives in one event loop.
 
@@ -77,7 +69,7 @@ class WorkQueue:
         self._processing: set[Key] = set()
         self._dirty: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
-        self._waiting: dict[Key, _Waiting] = {}
+        self._waiting: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
         self._timer: Timer | None = None
         self._timer_due = float("inf")
@@ -106,10 +98,9 @@ class WorkQueue:
             self.add(key)
             return
         due = self._clock.monotonic() + delay
-        waiting = self._waiting.get(key)
-        if waiting is not None and waiting.due <= due:
+        if self._waiting.get(key, float("inf")) <= due:
             return
-        self._waiting[key] = _Waiting(due)
+        self._waiting[key] = due
         heapq.heappush(self._heap, (due, key))
         self._arm()
 
@@ -229,8 +220,7 @@ class WorkQueue:
             self._timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), self._release_due)
 
     def _is_current(self, due: float, key: Key) -> bool:
-        waiting = self._waiting.get(key)
-        return waiting is not None and waiting.due == due
+        return self._waiting.get(key) == due
 
     def _release_due(self) -> None:
         self._timer = None

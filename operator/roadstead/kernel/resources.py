@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import orjson
@@ -63,7 +63,7 @@ class ResourceStore:
         self._forget(key)
         return key
 
-    def retain(self, kind: str, alive: set[Key], up_to: int) -> list[Key]:
+    def retain(self, kind: str, alive: Set[Key], up_to: int) -> list[Key]:
         """After a complete list at ``up_to``: forget what was not in it; returns the keys that are gone."""
         gone = [
             key

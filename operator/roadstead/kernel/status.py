@@ -54,15 +54,15 @@ def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]
         yield Turn(condition["reason"], condition["message"] or name, warning=bad or waits)
 
 
-async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Apply ``status`` to the custom resource ``body`` if it differs from the one in there; returns whether it did.
+async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+    """Apply ``status`` to the custom resource ``body`` if it differs from the one in there.
 
     Raises:
         Conflict: the resource was changed meanwhile, or is gone; what was decided for it must not be carried out.
     """
     before = body.get("status") or {}
     if before == status:
-        return False
+        return
     metadata = body["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
     # The version too: a write that was given up on our side, or by a former leader, may arrive late, and must not take
@@ -88,7 +88,6 @@ async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping
         await ctx.events.emit(
             body, gvr.kind, reason=turn.reason, note=turn.message, action="Reconcile", warning=turn.warning
         )
-    return True
 
 
 async def _gone(ctx: Context, gvr: Gvr, body: Mapping[str, Any]) -> None:

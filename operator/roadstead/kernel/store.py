@@ -88,8 +88,8 @@ def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
     if labels.get(objects.HUB_LABEL) != hub or labels.get(objects.MANAGED_BY_LABEL) != objects.MANAGED_BY:
         return None
     kind, name = labels.get(objects.OWNER_KIND_LABEL), labels.get(objects.OWNER_NAME_LABEL)
-    if not kind or not name:
-        return None
+    if kind not in objects.OWNER_KINDS or not name:
+        return None  # also because a member must not fill our queue and our metrics with kinds of its own
     fields = owned_fields(metadata, objects.FIELD_MANAGER)
     if fields is not None:
         own = (fields.get("f:metadata") or {}).get("f:labels") or {}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.clock import Clock
-from roadstead.kernel.errors import Forbidden, Gone, NotFound, RoadsteadError
+from roadstead.kernel.errors import Forbidden, Gone, NotServed, RoadsteadError
 from roadstead.kernel.objects import Gvr
 from roadstead.kernel.queue import backoff
 
@@ -124,7 +124,7 @@ class Watcher:
                 self._version = ""
                 if self._clock.monotonic() - self._listed_at > LONGEST_PAUSE:
                     failures = 0  # as after an outage; a server that says so again and again is not asked in a loop
-            except NotFound as error:
+            except NotServed as error:
                 if not self._optional:
                     self.error = str(error)
                 await self._while_absent()

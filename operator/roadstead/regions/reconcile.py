@@ -49,6 +49,7 @@ class _Connection:
     services: int = 0
     surveyed_at: float = float("-inf")
     version: str = ""
+    survey: asyncio.Task[None] | None = None
 
 
 class RegionReconciler:
@@ -119,20 +120,23 @@ class RegionReconciler:
     async def close(self) -> None:
         """Close every connection to a member."""
         for connection in self._connections.values():
-            if connection.member is not None and connection.member.name != HUB_MEMBER:
-                await connection.member.stop()
+            await self._disconnect(connection)
         self._connections.clear()
 
     async def _leave(self, name: str, ctx: Context) -> None:
         """The Region is gone: whatever runs there stays, and is ours to clean up only if it comes back."""
         ctx.fleet.drop(name)
-        ctx.metrics.forget_region(name)
         connection = self._connections.pop(name, None)
         if connection is not None:
             await self._disconnect(connection)
+        ctx.metrics.forget_region(name)  # at last: requests that ended just now have counted once more
 
     async def _disconnect(self, connection: _Connection) -> None:
         member, connection.member, connection.digest = connection.member, None, b""
+        if connection.survey is not None:
+            connection.survey.cancel()
+            await asyncio.gather(connection.survey, return_exceptions=True)
+            connection.survey = None
         if member is not None and member.name != HUB_MEMBER:
             await member.stop()
 
@@ -221,11 +225,17 @@ class RegionReconciler:
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:
-        """Look at version and nodes now and then; not being allowed to is no reason to call the region unhealthy."""
-        if ctx.clock.monotonic() - connection.surveyed_at < SURVEY_INTERVAL:
-            return
-        connection.surveyed_at = ctx.clock.monotonic()
-        connection.services = sum(1 for _ in ctx.resources.mentioning("ChatService", region.metadata.name))
+        """Look at version and nodes now and then; what takes longer than the next probe may wait is told later."""
+        if connection.survey is None or connection.survey.done():
+            if ctx.clock.monotonic() - connection.surveyed_at < SURVEY_INTERVAL:
+                return
+            connection.surveyed_at = ctx.clock.monotonic()
+            connection.services = sum(1 for _ in ctx.resources.mentioning("ChatService", region.metadata.name))
+            connection.survey = asyncio.create_task(self._read_nodes(region, connection, member))
+        await asyncio.wait({connection.survey}, timeout=SURVEY_PATIENCE)
+
+    async def _read_nodes(self, region: Region, connection: _Connection, member: Member) -> None:
+        """Not being allowed to is no reason to call the region unhealthy."""
         in_cluster = region.spec.cluster.in_cluster
         nodes: list[dict[str, Any]] = []
         try:
@@ -235,6 +245,8 @@ class RegionReconciler:
             connection.capacity = capacity.of_nodes(nodes, in_cluster.node_selector if in_cluster else {})
         except (RoadsteadError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             log.warning("cannot read version and nodes of region %s: %s", region.metadata.name, error)
+        except Exception:  # of ours, or an answer that nobody foresaw
+            log.exception("unexpected error while reading the nodes of region %s", region.metadata.name)
 
     def _publish(self, region: Region, seen: Observation, connection: _Connection, ctx: Context) -> None:
         finding = find(seen, region.spec.probe.failure_threshold)
@@ -257,6 +269,8 @@ class RegionReconciler:
         )
 
 
+SURVEY_PATIENCE = 2.0
+"""Seconds that a look at a region waits for its version and nodes; the next probe comes after it."""
 SYNC_PATIENCE = 2.0
 """Seconds that a reconcile waits for a new connection's first lists; after that the next look finds them done."""
 

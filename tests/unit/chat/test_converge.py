@@ -125,7 +125,7 @@ async def test_without_a_place_nothing_is_done_until_it_is_called(monkeypatch: p
         assert entered
         await hall.converge()
         outcome = hall.work.outcomes["hkg"]
-        assert (outcome.kind, outcome.applied, outcome.input) == (OutcomeKind.WAITING, "before", "before")
+        assert (outcome.kind, outcome.applied, outcome.input) == (OutcomeKind.BUSY, "before", "before")
         assert hall.work.look_again == [PLACE_RETRY] and hall.queue.idle()
     assert hall.queue.depth() == {"ChatService": 1}, "called"
     await hall.converge()

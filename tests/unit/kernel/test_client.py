@@ -2,7 +2,8 @@
 
 Mutants that these tests were seen to kill: redirects followed (in a request, in a watch); Retry-After taken as it
 comes; no limit to an answer; a watch line that is no event raised as KeyError; the guard asked before a connection was
-there; a request that was called off counted by the gate.
+there; a request that was called off counted by the gate; any 404 taken for an absence; a closed session noticed only
+before the wait for a turn.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from roadstead.kernel.errors import (
     Fatal,
     Gone,
     Invalid,
+    NotFound,
+    NotServed,
     RoadsteadError,
     ServerFault,
     Throttled,
@@ -418,3 +421,49 @@ async def test_a_message_never_holds_what_was_sent(client: ClusterClient, server
     server.answers(500, b"oops")
     error = await failing(client.create(CONFIG_MAPS, "n", {"data": {"password": "hunter2"}}, manager="m"))
     assert "hunter2" not in str(error) and "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param({"details": {"name": "c", "kind": "configmaps"}}, NotFound, id="the object"),
+        pytest.param({"details": {"name": "n", "kind": "namespaces"}}, NotFound, id="its namespace"),
+        pytest.param({"details": {}}, NotServed, id="a type"),
+        pytest.param({"details": None}, NotServed, id="nothing"),
+        pytest.param({}, NotServed, id="not a Status"),
+        pytest.param([], NotServed, id="not an object"),
+        pytest.param("404 page not found", NotServed, id="a path"),
+    ],
+)
+async def test_only_a_404_that_names_an_object_proves_its_absence(
+    client: ClusterClient, server: Server, body: object, expected: type[RoadsteadError]
+) -> None:
+    server.answers(404, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    assert type(await failing(client.get(CONFIG_MAPS, "n", "c"))) is expected
+    if expected is NotFound:
+        assert await client.find(CONFIG_MAPS, "n", "c") is None
+        assert not await client.delete(CONFIG_MAPS, "n", "c", uid="5f2c")
+    else:
+        await failing(client.find(CONFIG_MAPS, "n", "c"))
+        await failing(client.delete(CONFIG_MAPS, "n", "c", uid="5f2c"))
+
+
+async def test_what_waits_for_its_turn_when_the_connection_is_closed_is_unreachable(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONCURRENT_REQUESTS", 1)
+    made = ClusterClient("hkg", configuration(server))
+    held, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        held.set()
+        await over.wait()
+        return web.json_response(OBJECT)
+
+    server.handler = hang
+    first, second = (asyncio.create_task(made.get(CONFIG_MAPS, "n", name)) for name in "ab")
+    await held.wait()
+    await made.close()
+    for task in (first, second):
+        assert isinstance(await failing(task), Unreachable)
+    over.set()

@@ -106,6 +106,8 @@ def test_objects_of_other_hubs_and_other_managers_are_not_ours(store: ChildStore
     other = seen(A)
     other["metadata"]["labels"][objects.HUB_LABEL] = "hub-2"
     assert store.upsert(SERVICES, other) == []
+    invented = seen(Key("Invented", A.namespace, A.name))
+    assert store.upsert(SERVICES, invented) == [], "each kind would have a queue and series of its own, for ever"
     unmanaged = seen(A)
     del unmanaged["metadata"]["labels"][objects.MANAGED_BY_LABEL]
     assert store.upsert(SERVICES, unmanaged) == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from roadstead.kernel.client import WatchEvent
-from roadstead.kernel.errors import Forbidden, Gone, NotFound, ServerFault, Unreachable
+from roadstead.kernel.errors import Forbidden, Gone, NotServed, ServerFault, Unreachable
 from roadstead.kernel.objects import SERVICES, Gvr
 from roadstead.kernel.watch import ABSENT_RETRY, LONGEST_PAUSE, RESYNC_AFTER, STALE_AFTER, Watcher
 from unit.kernel.fake_clock import FakeClock
@@ -240,7 +240,7 @@ async def test_age_is_the_time_since_the_server_said_anything(place: Place) -> N
 
 async def test_an_optional_type_that_is_not_served_is_an_empty_collection() -> None:
     place = Place(optional=True)
-    place.cluster.list_error = NotFound("no such type")
+    place.cluster.list_error = NotServed("no such type")
     await place.run(STALE_AFTER * 1.5)
     assert place.watcher.synced.is_set() and not place.watcher.served
     assert place.watcher.age() == 0.0 and place.watcher.error == "" and place.cluster.lists == 1
@@ -251,7 +251,7 @@ async def test_an_optional_type_that_is_not_served_is_an_empty_collection() -> N
 
 
 async def test_a_type_that_must_be_served_and_is_not_is_an_error(place: Place) -> None:
-    place.cluster.list_error = NotFound("no such type")
+    place.cluster.list_error = NotServed("no such type")
     await place.run(60)
     assert "no such type" in place.watcher.error and not place.watcher.synced.is_set()
     assert 5 < place.cluster.lists < 20
