@@ -14,6 +14,7 @@ from clusters import StartCluster, eventually
 from faults.background import proxied
 from faults.proxy import Proxy, Slow
 from localkube import rbac
+from localkube.rest import ApiError
 from localoperator import NAMESPACE, SERVICE_ACCOUNT, Operator, grant
 from worlds import SETTLE_SECONDS, Objects, World, chat, pool, versions
 
@@ -94,6 +95,49 @@ def test_one_of_two_works_and_the_other_is_ready_to(world: World, start: Start, 
     assert two.metric("leader_election_master_status") == 0
     assert worlds.metric(two, "rest_client_requests_total", method="PATCH") == 0, "a standby writes nothing"
     assert two.fetch("/readyz")[0] == two.fetch("/healthz")[0] == 200
+
+
+def test_a_type_that_is_not_served_for_a_while_costs_nobody_a_service(
+    world: World, start: Start, names: list[str]
+) -> None:
+    """CRDs of another version, or a gateway: a 404 for the path is no proof that a service was deleted."""
+    one = start("one")
+    before = {name: world.state(name) for name in names}
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/chatservices.roadstead.dev"
+    stored = world.at_hub.request("GET", path)["spec"]["versions"]
+    world.at_hub.request("PATCH", path, {"spec": {"versions": [{**version, "served": False} for version in stored]}})
+    try:
+        eventually(lambda: not is_served(world), deadline=SETTLE_SECONDS)
+        for name in names:  # its repair has to be told in the status, which is not served either
+            world.at_hub.delete("deployments", f"{name}-here")
+        eventually(lambda: has_failed(one), deadline=SETTLE_SECONDS)
+        for name in names:
+            for key, body in before[name].items():
+                resource = key.split("/")[1]
+                if resource not in ("chatservice", "revision", "deployments"):
+                    found = world.at_hub.find(resource, body["metadata"]["name"])
+                    assert found is not None and found["metadata"]["uid"] == body["metadata"]["uid"], key
+    finally:
+        world.at_hub.request("PATCH", path, {"spec": {"versions": stored}})
+    eventually(lambda: is_served(world), deadline=SETTLE_SECONDS)
+    one.kill()
+    start("two")
+    for name in names:
+        eventually(lambda name=name: world.at_hub.find("deployments", f"{name}-here"), deadline=SETTLE_SECONDS)  # type: ignore[misc]
+        world.wait_ready(name)
+
+
+def is_served(world: World) -> bool:
+    try:
+        world.at_hub.cluster.api.request("GET", "/apis/roadstead.dev/v1alpha1/chatservices")
+    except ApiError:
+        return False
+    return True
+
+
+def has_failed(operator: Operator) -> bool:
+    """It has met an error, or has ended because of one."""
+    return operator.fetch("/healthz")[0] == 0 or operator.metric("controller_runtime_reconcile_errors_total") > 0
 
 
 def test_a_killed_leader_is_followed_when_its_lease_has_run_out(world: World, start: Start, names: list[str]) -> None:
