@@ -252,7 +252,7 @@ class Process:
         client, clock = ctx.hub.client, self._clock
         kubeconfigs = Kubeconfigs(self._triggers)
         self._spawn(Watcher(client, objects.SECRETS, kubeconfigs, clock, namespace=self._options.namespace).run())
-        tls_secrets = Watcher(client, objects.SECRETS, self._secrets, clock, fields="type=kubernetes.io/tls")
+        tls_secrets = Watcher(client, objects.SECRETS, self._secrets, clock, fields=f"type={objects.TLS_TYPE}")
         self._spawn(tls_secrets.run())
         return tls_secrets
 

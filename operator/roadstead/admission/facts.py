@@ -94,4 +94,4 @@ class FactFinder:
         if secret is None:
             return SecretFact(None)
         keys = frozenset(secret.get("data") or {})
-        return SecretFact(keys, secret_entry(secret, key) if key in keys else None)
+        return SecretFact(keys, str(secret.get("type") or ""), secret_entry(secret, key) if key in keys else None)

@@ -21,6 +21,7 @@ from roadstead.api.problems import Problem, SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
 from roadstead.kernel.errors import UntrustedKubeconfig
 from roadstead.kernel.kubeconfig import parse as parse_kubeconfig
+from roadstead.kernel.objects import TLS_TYPE
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
 """``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended. On a service
@@ -80,10 +81,12 @@ class SecretFact:
 
     Attributes:
         keys: the keys it has; None when there is no such Secret.
+        type: its type; empty when that is not known.
         value: the decoded value of the key that was asked for; None when it has no such key.
     """
 
     keys: frozenset[str] | None
+    type: str = ""
     value: bytes | None = field(default=None, repr=False)
 
 
@@ -244,6 +247,9 @@ def _missing_certificate(service: ChatService, before: ChatService | None, facts
     place = f"Secret {service.metadata.namespace}/{service.spec.tls.secret_name}"
     if facts.tls.keys is None:
         return [f"{said} there is no {place}; no pod starts until it is created"]
+    if facts.tls.type not in ("", TLS_TYPE):
+        cure = f"delete it and make it anew with kubectl create secret tls {service.spec.tls.secret_name}"
+        return [f"{said} {place} has the type {facts.tls.type}, which is not taken; {cure}"]
     missing = sorted({"tls.crt", "tls.key"} - facts.tls.keys)
     return [f"{said} {place} has no {' and no '.join(missing)}; no pod starts until it has"] if missing else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from roadstead.chat.bulkhead import BUSY, PLACE_RETRY, Bulkhead
 from roadstead.chat.contest import Contest
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
-from roadstead.chat.observed import Certificate, Observed
+from roadstead.chat.observed import Certificate, Observed, certificate_in
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.pods import obstacle
 from roadstead.chat.removal import remaining
@@ -37,7 +37,6 @@ TOLD = 3
 """Names of children in one event."""
 PODS_ASKED = 20
 """Pods that are read when a rollout does not get further; they have one template, so a few tell as much as all."""
-TLS_TYPE = "kubernetes.io/tls"
 PODS_TIMEOUT = 2.0
 """Seconds that the answer may take: it is only words, and other regions wait for this pass."""
 OBSTACLE_RETRY = 15.0
@@ -154,10 +153,11 @@ class Converger:
         after = replace(view, records=tuple(remaining(view.site, work.owner.key)))
         # Made from what was all there before: what had to be created had been deleted.
         untouched = view.entry is not None and bool(view.entry.applied) and view.entry.input == digest
-        repaired = [*outcome.drifted, *((child, ()) for child in outcome.made if untouched)]
+        deleted = outcome.made if untouched else ()
+        repaired = [*outcome.drifted, *((child, ()) for child in deleted)]
         _account(work, outcome, len(repaired))
         if repaired:
-            await _tell(work, name, repaired)
+            await _tell(work, name, outcome.drifted, deleted)
         for child, managers in repaired:
             known = self._contests.setdefault(work.owner.key, {}).setdefault(name, {})
             known[child] = known.get(child, Contest()).repaired(child, managers, now)
@@ -183,13 +183,15 @@ class Converger:
         if revision is None:
             message = f"revision {region.revision} is no longer stored; change the spec to roll out a new one"
             raise _Blocked(view.outcome(OutcomeKind.BLOCKED, message))
+        certificate, fault = await _certificate(work, revision)
         observed = Observed(
             served=view.served,
-            certificate=await _certificate(work, revision),
+            certificate=certificate,
+            certificate_fault=fault,
             floor=work.floor.replicas,
             present_replicas=view.present_replicas,
             last_good=last_good,
-            last_certificate=await _certificate(work, last_good) if last_good is not None else None,
+            last_certificate=(await _certificate(work, last_good))[0] if last_good is not None else None,
         )
         missing = desired.missing(revision, observed, work.owner.key.namespace)
         if missing is not None:
@@ -296,13 +298,23 @@ def _account(work: Work, outcome: Outcome, repaired: int) -> None:
     work.again = work.again or outcome.writes > 0
 
 
-async def _tell(work: Work, region: str, repaired: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+async def _tell(
+    work: Work, region: str, changed: Sequence[tuple[str, tuple[str, ...]]], deleted: Sequence[str]
+) -> None:
     """An event: a repair leaves no other trace for whoever wonders where the edit went."""
-    children = ", ".join(child for child, _ in repaired[:TOLD]) + (" and more" if len(repaired) > TOLD else "")
-    managers = sorted({manager for _, names in repaired for manager in names})
-    by = f" by {', '.join(managers)}" if managers else ""
-    note = f"region {region}: {children} had been changed or deleted{by} and is as the spec asks again"
+    parts = []
+    if changed:
+        managers = sorted({manager for _, names in changed for manager in names})
+        by = f" by {', '.join(managers)}" if managers else ""
+        parts.append(f"{_listed([child for child, _ in changed])} was changed{by} and is as the spec asks again")
+    if deleted:
+        parts.append(f"{_listed(deleted)} was deleted and is made again")
+    note = f"region {region}: {'; '.join(parts)}"
     await work.ctx.events.emit(work.body, CHAT_SERVICES.kind, reason="DriftRepaired", note=note, action="Repair")
+
+
+def _listed(children: Sequence[str]) -> str:
+    return ", ".join(children[:TOLD]) + (" and more" if len(children) > TOLD else "")
 
 
 async def _with_rivals(contest: Contest, child: Child, member: Member) -> Contest:
@@ -333,19 +345,13 @@ async def why_not_ready(view: View, key: Key) -> str:
     return ""
 
 
-async def _certificate(work: Work, revision: Revision) -> Certificate | None:
-    """The content of the Secret that the revision names, read only when children are made."""
+async def _certificate(work: Work, revision: Revision) -> tuple[Certificate | None, str]:
+    """What is in the Secret that the revision names, or why not; read only when children are made."""
     name = revision.spec.tls.secret_name
     if name is None:
-        return None
+        return None, ""
     reading = work.secrets.get(name)
     if reading is None:  # twelve regions need it at the same moment
         find = work.ctx.hub.client.find(objects.SECRETS, work.owner.key.namespace, name)
         reading = work.secrets[name] = asyncio.ensure_future(find)
-    secret = await reading
-    if secret is None or secret.get("type") != TLS_TYPE:
-        return None  # only this type is watched: another would be copied once and its renewal never seen
-    data: Mapping[str, str] = secret.get("data") or {}
-    if not data.get("tls.crt") or not data.get("tls.key"):
-        return None
-    return Certificate({part: data[part] for part in ("tls.crt", "tls.key", "ca.crt") if data.get(part)})
+    return certificate_in(await reading)

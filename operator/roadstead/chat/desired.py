@@ -70,8 +70,7 @@ def certificate_is_missing(revision: Revision, observed: Observed, namespace: st
         return None
     return Finding(
         Reason.SECRET_MISSING,
-        f"spec.tls.secretName is {secret}, but namespace {namespace} of the hub has no such Secret; create it (type "
-        "kubernetes.io/tls)",
+        f"spec.tls.secretName is {secret}, but Secret {namespace}/{secret} in the hub {observed.certificate_fault}",
     )
 
 

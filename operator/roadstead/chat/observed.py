@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from roadstead.api.chatservice import ChatService
 from roadstead.chat.placement import RegionFacts
 from roadstead.chat.revisions import Revision
-from roadstead.kernel.objects import Gvr
+from roadstead.kernel.objects import TLS_TYPE, Gvr
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,22 +19,50 @@ class Certificate:
     data: Mapping[str, str] = field(repr=False)
 
 
+_PARTS: Final = ("tls.crt", "tls.key")
+
+
+def certificate_in(secret: Mapping[str, Any] | None) -> tuple[Certificate | None, str]:
+    """What a TLS Secret holds; or None, and what is wrong with it and the cure, to be read after its name.
+
+    Only this type is taken, because only this type is watched: of another no renewal would ever be seen.
+
+    Args:
+        secret: as the hub has it; None when it is not there.
+    """
+    if secret is None:
+        return None, f"does not exist; create it (type {TLS_TYPE})"
+    if (type_ := secret.get("type")) != TLS_TYPE:
+        return None, (
+            f"has the type {type_ or 'Opaque'}, which cannot be changed; delete it and make it anew "
+            "(kubectl create secret tls)"
+        )
+    data: Mapping[str, str] = secret.get("data") or {}
+    missing = [part for part in _PARTS if not data.get(part)]
+    if missing:
+        return None, f"has no {' and no '.join(missing)}; put certificate and key there, in PEM"
+    return Certificate({part: data[part] for part in (*_PARTS, "ca.crt") if data.get(part)}), ""
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What the objects of one region depend on beside spec, region and revision.
 
     Attributes:
         served: types that the region's API server serves, of those that it need not.
-        certificate: the Secret that the revision's ``tls.secretName`` names in the hub; None when it is not there.
+        certificate: what is in the Secret that the revision's ``tls.secretName`` names in the hub; None when that is
+            nothing that can be used.
+        certificate_fault: why not, to be read after the Secret's name; see `certificate_in`.
         floor: replicas that the active peaks ask for; 0 when there is none.
         present_replicas: what the status says the region was last meant to have; None before its first time. In a
             cordoned region it is the most that it gets.
         last_good: the revision that the region ran before, while pods of it may still run.
-        last_certificate: the Secret that its ``tls.secretName`` names in the hub; None when it is not there.
+        last_certificate: what is in the Secret that its ``tls.secretName`` names; None as above.
     """
 
     served: frozenset[Gvr] = frozenset()
     certificate: Certificate | None = None
+    certificate_fault: str = ""
     floor: int = 0
     present_replicas: int | None = None
     last_good: Revision | None = None

@@ -142,7 +142,9 @@ def _remember_secret(body: Mapping[str, Any], known: _Set) -> None:
             values[key] = b""
     values |= {key: str(value).encode() for key, value in (texts if isinstance(texts, Mapping) else {}).items()}
     name = (str(metadata.get("namespace", "")), str(metadata.get("name", "")))
-    known.secrets[name] = rules.SecretFact(frozenset(values), values.get("kubeconfig"))
+    known.secrets[name] = rules.SecretFact(
+        frozenset(values), str(body.get("type") or "Opaque"), values.get("kubeconfig")
+    )
 
 
 def _alone(document: Document, known: _Set) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ async def plan_region(world: World, drawn: Draft, owner: Owner, place: Placement
         return RegionPlan(name, note=f"revision {drawn.revision_in(name)} is no longer stored; nothing is changed here")
     region = world.regions[name]
     in_hub = region.spec.cluster.in_cluster is not None
-    observed = Observed(certificate=source.certificate, floor=drawn.floor)
+    observed = Observed(certificate=source.certificate, certificate_fault=source.fault, floor=drawn.floor)
     observed = replace(observed, present_replicas=drawn.present_replicas(name), served=EVERY_TYPE)
     if (finding := desired.missing(revision, observed, owner.key.namespace)) is not None:
         return RegionPlan(name, revision.hash, drawn.pods(name), note=f"nothing is made yet: {finding.message}")

@@ -11,7 +11,7 @@ from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region
 from roadstead.chat import revisions
-from roadstead.chat.desired import Certificate
+from roadstead.chat.observed import Certificate, certificate_in
 from roadstead.chat.revisions import Revision
 from roadstead.cli.draft import Draft
 from roadstead.cli.exits import ExitCode, Failure
@@ -28,10 +28,11 @@ ANY_CERTIFICATE: Final = Certificate({"tls.crt": "LS0tCg==", "tls.key": "LS0tCg=
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The certificate in the hub: None when there is none; ``unread`` when the person may not read it."""
+    """The certificate in the hub, or why it is none; ``unread`` when the person may not read it."""
 
     certificate: Certificate | None = None
     unread: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,8 @@ async def certificate_of(world: World, drawn: Draft) -> Source:
         secret = await world.hub.client.find(objects.SECRETS, drawn.service.metadata.namespace, name)
     except Forbidden:
         return Source(ANY_CERTIFICATE, unread=True)
-    content = (secret or {}).get("data") or {}
-    if not content.get("tls.crt") or not content.get("tls.key"):
-        return Source()
-    return Source(Certificate({part: content[part] for part in ("tls.crt", "tls.key", "ca.crt") if content.get(part)}))
+    certificate, fault = certificate_in(secret)
+    return Source(certificate, fault=fault)
 
 
 async def revision_of(world: World, drawn: Draft, region: str) -> Revision | None:

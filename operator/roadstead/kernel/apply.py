@@ -27,7 +27,7 @@ from roadstead.kernel.errors import (
     RoadsteadError,
     ServerFault,
 )
-from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
+from roadstead.kernel.fieldset import digest, managers_of, missing, owned_fields, taken_over
 from roadstead.kernel.objects import Child, Gvr
 from roadstead.kernel.ownership import Claim, Owner, claim, is_lost, stamped
 from roadstead.kernel.store import NOTHING, ChildStore, Record, to_record
@@ -334,21 +334,46 @@ class Applier:
         self._tally.made.append(str(child))
 
     async def _update(self, child: Child, body_hash: bytes, uid: str, *, drifted: bool) -> None:
-        if drifted and str(child) in self._spare:
-            self._tally.spared.append(str(child))
-            return
+        managers: tuple[str, ...] = ()
+        if drifted:
+            if str(child) in self._spare:
+                self._tally.spared.append(str(child))
+                return
+            # Before the repair, which takes the field and the name with it.
+            found = await self._client.find(child.gvr, child.namespace, child.name, metadata_only=True)
+            managers = managers_of(found["metadata"], OUR_MANAGERS, child.body) if found is not None else ()
         body = stamped(child, self._owner, self._region, body_hash)
         body["metadata"]["uid"] = uid
         try:
             if child.gvr in objects.WORKLOAD_TYPES and "replicas" not in (child.body.get("spec") or {}):
                 await self._hand_over_replicas(child)
-            answer = await self._apply(child, body)
+            answer = await self._apply_over(child, body)
         except NotFound:
             raise Conflict(f"{child} is gone") from None
         if drifted:
-            self._tally.drifted.append((str(child), other_managers(answer["metadata"], OUR_MANAGERS)))
+            self._tally.drifted.append((str(child), managers))
         self._store.upsert(child.gvr, answer, expected=True, moved=True)
         self._tally.updated += 1
+
+    async def _apply_over(self, child: Child, body: dict[str, Any]) -> dict[str, Any]:
+        """Apply; what somebody has put beside ours so that both together are refused is taken out.
+
+        An apply leaves alone what others own. A port that somebody gave another number is another element of the list
+        then, with the name of ours, and no repair would ever be accepted.
+        """
+        try:
+            return await self._apply(child, body)
+        except Invalid:
+            found = await self._client.find(child.gvr, child.namespace, child.name, metadata_only=True)
+            if found is None or found["metadata"]["uid"] != body["metadata"]["uid"]:
+                raise
+            entries = taken_over(found["metadata"], objects.FIELD_MANAGER, OUR_MANAGERS)
+            if entries is None:
+                raise
+            identity = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            patch = {"metadata": {**identity, "managedFields": entries}}
+            await self._client.merge_patch(child.gvr, child.namespace, child.name, patch, manager=objects.FIELD_MANAGER)
+            return await self._apply(child, body)
 
     async def _inspect(self, child: Child, body_hash: bytes) -> None:
         """Read the metadata of what is there: it may be ours and right, ours and drifted, or not ours."""

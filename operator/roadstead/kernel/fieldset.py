@@ -25,7 +25,7 @@ def digest(value: Any) -> bytes:
 def owned_fields(metadata: Mapping[str, Any], manager: str) -> Mapping[str, Any] | None:
     """The ``fieldsV1`` of ``manager``'s apply entry for the main resource; None when it has none."""
     for entry in metadata.get("managedFields") or ():
-        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+        if entry.get("manager") == manager and _is_apply(entry):
             fields: Mapping[str, Any] = entry.get("fieldsV1") or {}
             return fields
     return None
@@ -39,6 +39,75 @@ def other_managers(metadata: Mapping[str, Any], ours: frozenset[str]) -> tuple[s
         if entry.get("manager") not in ours and not entry.get("subresource")
     }
     return tuple(sorted(names))
+
+
+def managers_of(metadata: Mapping[str, Any], ours: frozenset[str], body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the other managers of the main resource that own something which ``body`` sets.
+
+    When nobody does (a field was removed), of those that own anything outside metadata and status.
+    """
+    others = [
+        (str(entry.get("manager")), entry.get("fieldsV1") or {})
+        for entry in metadata.get("managedFields") or ()
+        if entry.get("manager") not in ours and not entry.get("subresource")
+    ]
+    names = {manager for manager, fields in others if _touches(body, fields)}
+    return tuple(sorted(names or {manager for manager, fields in others if _main_parts(fields)}))
+
+
+def _touches(value: Any, node: Mapping[str, Any]) -> bool:
+    """Whether anything that ``value`` sets is owned by ``node``, or lies in something that is owned as a whole."""
+    if not node:
+        return True
+    if isinstance(value, Mapping):
+        return any(_touches(inner, node["f:" + name]) for name, inner in value.items() if "f:" + name in node)
+    # An element of a list is told by its keys, and what became of ours may have others now: any of them counts.
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def taken_over(metadata: Mapping[str, Any], ours: str, kept: frozenset[str]) -> list[dict[str, Any]] | None:
+    """``managedFields`` in which our apply entry owns what others own outside metadata and status, too.
+
+    The next apply then removes what our body does not set. Kubernetes moves ownership in the same way from client-side
+    to server-side apply: k8s.io/client-go/util/csaupgrade.
+
+    Args:
+        metadata: of the object as it is.
+        ours: the manager that takes over.
+        kept: managers from which nothing is taken.
+
+    Returns:
+        The new list; None when there is no entry of ours, or nobody else owns anything there.
+    """
+    entries: list[dict[str, Any]] = [dict(entry) for entry in metadata.get("managedFields") or ()]
+    own = next((entry for entry in entries if entry.get("manager") == ours and _is_apply(entry)), None)
+    if own is None:
+        return None
+    left, taken = [], False
+    for entry in entries:
+        fields: Mapping[str, Any] = entry.get("fieldsV1") or {}
+        parts = _main_parts(fields)
+        if not parts or entry.get("subresource") or entry.get("manager") in kept:
+            left.append(entry)
+            continue
+        taken = True
+        own["fieldsV1"] = _joined(own.get("fieldsV1") or {}, parts)
+        rest = {name: node for name, node in fields.items() if name not in parts}
+        if rest:
+            left.append({**entry, "fieldsV1": rest})
+    return left if taken else None
+
+
+def _main_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in fields.items() if name not in ("f:metadata", "f:status")}
+
+
+def _is_apply(entry: Mapping[str, Any]) -> bool:
+    return entry.get("operation") == "Apply" and not entry.get("subresource")
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, **{name: _joined(one.get(name) or {}, node) for name, node in other.items()}}
 
 
 def missing(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:

@@ -92,6 +92,8 @@ def gvr_of(kind: Kind) -> Gvr:
 
 REGIONS = gvr_of(REGION)
 CHAT_SERVICES = gvr_of(CHAT_SERVICE)
+TLS_TYPE = "kubernetes.io/tls"
+"""Type of a Secret with a certificate and its key; no other can be told from all Secrets by a field selector."""
 OWNER_KINDS = frozenset({CHAT_SERVICES.kind})
 """Kinds that have children."""
 

@@ -29,6 +29,7 @@ from roadstead.kernel.objects import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
+    POD_DISRUPTION_BUDGETS,
     SECRETS,
     SERVICES,
     STATEFUL_SETS,
@@ -198,6 +199,80 @@ async def test_drift_is_mended_by_force_and_the_other_manager_is_named(place: Pl
     await place.seen(kind=DEPLOYMENTS)
     place.requests.clear()
     assert (await place.converge(desired)).complete and place.requests == []
+
+
+INVALID_TOGETHER: dict[str, tuple[Gvr, str, str]] = {
+    "a service's port with another number": (
+        SERVICES,
+        "json",
+        '[{"op": "replace", "path": "/spec/ports/0/port", "value": 8443}]',
+    ),
+    "a service's only port": (SERVICES, "merge", '{"spec": {"ports": [{"port": 444}]}}'),
+    "a container's port with another number": (
+        DEPLOYMENTS,
+        "json",
+        '[{"op": "replace", "path": "/spec/template/spec/containers/0/ports/1/containerPort", "value": 54}]',
+    ),
+    "a variable from somewhere else": (
+        DEPLOYMENTS,
+        "json",
+        '[{"op": "replace", "path": "/spec/template/spec/containers/0/env/1", "value": '
+        '{"name": "FULL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}}]',
+    ),
+    "another kind of volume": (
+        DEPLOYMENTS,
+        "json",
+        '[{"op": "replace", "path": "/spec/template/spec/volumes/0", "value": '
+        '{"name": "data", "hostPath": {"path": "/x"}}}]',
+    ),
+    "another kind of probe": (
+        DEPLOYMENTS,
+        "merge",
+        '{"spec": {"template": {"spec": {"containers": [{"name": "chat", "image": "x", '
+        '"readinessProbe": {"tcpSocket": {"port": 8443}}}]}}}}',
+    ),
+    "the other limit of a disruption budget": (
+        POD_DISRUPTION_BUDGETS,
+        "merge",
+        '{"spec": {"maxUnavailable": null, "minAvailable": 1}}',
+    ),
+}
+"""Edits that are valid, and are refused beside what we own: kind of object, type of the patch, patch."""
+
+
+@pytest.mark.parametrize("edit", INVALID_TOGETHER)
+async def test_an_edit_that_is_refused_beside_ours_is_taken_out(place: Place, edit: str) -> None:
+    gvr, type_, patch = INVALID_TOGETHER[edit]
+    desired = child(gvr, place.space)
+    await place.converge(desired)
+    before = (await place.get(gvr))["spec"]
+    await place.kubectl("patch", gvr.resource, "x", f"--type={type_}", "--patch", patch)
+    await place.kubectl("annotate", gvr.resource, "x", "example.com/note=kept")
+    await place.seen(kind=gvr)
+    assert (await place.get(gvr))["spec"] != before
+    outcome = await place.settled(desired)
+    assert outcome.drifted == ((f"{gvr.kind} {place.space}/x", ("kubectl-patch",)),)
+    live = await place.get(gvr)
+    assert live["spec"] == before
+    assert live["metadata"]["annotations"]["example.com/note"] == "kept", "what is in nobody's way stays"
+    await place.seen(kind=gvr)
+    place.requests.clear()
+    assert (await place.converge(desired)).complete and place.requests == []
+
+
+async def test_a_body_that_is_refused_by_itself_leaves_another_ones_additions_alone(place: Place) -> None:
+    desired = child(SERVICES, place.space)
+    await place.converge(desired)
+    await place.kubectl(
+        "patch", "services", "x", "--type=merge", "--patch", '{"spec": {"sessionAffinity": "ClientIP"}}'
+    )
+    await place.seen(kind=SERVICES)
+    ports = [{"name": "wss", "port": 443, "targetPort": 8443}, {"name": "wss", "port": 444}]
+    outcome = await place.converge(child(SERVICES, place.space, spec={**BODIES[SERVICES]["spec"], "ports": ports}))
+    assert "Duplicate value" in outcome.refused[0].message
+    await place.seen(kind=SERVICES)
+    assert (await place.settled(desired)).complete
+    assert [port["port"] for port in (await place.get(SERVICES))["spec"]["ports"]] == [443, 53]
 
 
 async def test_another_ones_additions_survive_a_repair(place: Place) -> None:

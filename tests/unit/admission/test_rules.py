@@ -163,6 +163,12 @@ def test_a_service_is_refused_with_field_value_and_cure(new: dict[str, Any], fie
             ("has no tls.key",),
             id="a Secret without the key",
         ),
+        pytest.param(
+            chat(),
+            ServiceFacts(REGIONS, SecretFact(frozenset({"tls.crt", "tls.key"}), "Opaque")),
+            ("Secret bank/chat-tls has the type Opaque", "kubectl create secret tls chat-tls"),
+            id="a Secret of another type",
+        ),
         pytest.param(chat(image="registry.example/chat:latest"), FACTS, ("latest",), id="an image that moves"),
     ],
 )
@@ -263,7 +269,7 @@ def member(namespace: str = HOME, name: str = "region-hkg", **more: Any) -> dict
     )
 
 
-GOOD = SecretFact(frozenset({"kubeconfig"}), kubeconfig())
+GOOD = SecretFact(frozenset({"kubeconfig"}), value=kubeconfig())
 BOUND = PlacedService("bank", "chat", named=True, jurisdictions=("HK",))
 FREE = PlacedService("shop", "chat", named=True)
 
@@ -301,14 +307,16 @@ def test_a_sound_member_is_let_through_without_a_word() -> None:
         pytest.param(
             member(),
             None,
-            RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), kubeconfig(exec={"command": "sh"}))),
+            RegionFacts(
+                HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), value=kubeconfig(exec={"command": "sh"}))
+            ),
             ("user.exec", "ServiceAccount"),
             id="a kubeconfig that would run a command",
         ),
         pytest.param(
             member(),
             None,
-            RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), kubeconfig(tokenFile="/etc/x"))),
+            RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), value=kubeconfig(tokenFile="/etc/x"))),
             ("user.tokenFile", "put the token itself"),
             id="a kubeconfig that would read a file",
         ),
@@ -361,7 +369,7 @@ def test_a_region_is_refused_with_field_value_and_cure(
         pytest.param(
             member(zones=["a"]),
             member(),
-            RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), b"nonsense")),
+            RegionFacts(HOME, kubeconfig=SecretFact(frozenset({"kubeconfig"}), value=b"nonsense")),
             id="an edit of a region whose kubeconfig went bad meanwhile",
         ),
         pytest.param(

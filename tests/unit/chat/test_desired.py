@@ -127,7 +127,12 @@ def test_kinds_that_a_cluster_need_not_serve(served: tuple[objects.Gvr, ...], is
 @pytest.mark.parametrize(
     ("tls", "seen", "reason", "words"),
     [
-        ({"secretName": "chat-tls"}, Observed(), Reason.SECRET_MISSING, "is chat-tls, but namespace team of the hub"),
+        (
+            {"secretName": "chat-tls"},
+            Observed(certificate_fault="does not exist; create it"),
+            Reason.SECRET_MISSING,
+            "is chat-tls, but Secret team/chat-tls in the hub does not exist; create it",
+        ),
         (
             {"issuerRef": {"name": "ca"}},
             Observed(certificate=CERTIFICATE),

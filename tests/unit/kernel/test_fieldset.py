@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roadstead.kernel.fieldset import digest, missing, other_managers, owned_fields
+from roadstead.kernel.fieldset import digest, managers_of, missing, other_managers, owned_fields, taken_over
 
 PORTS: dict[str, Any] = {
     "f:spec": {
@@ -95,3 +95,69 @@ def test_a_digest_does_not_depend_on_the_order_of_keys_but_on_that_of_elements()
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"b": [1, 2]}) != digest({"b": [2, 1]})
     assert len(digest({})) == 8
+
+
+OURS = frozenset({"roadstead"})
+BODY = {"spec": {"replicas": 2, "ports": [{"name": "wss", "port": 443}], "selector": {"a": "b"}}}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "subresource", "expected"),
+    [
+        pytest.param({"f:spec": {"f:replicas": {}}}, "", ("kubectl",), id="a field that we set"),
+        pytest.param({"f:spec": {"f:ports": {'k:{"port":8443}': {"f:name": {}}}}}, "", ("kubectl",), id="an element"),
+        pytest.param({"f:spec": {}}, "", ("kubectl",), id="all of it"),
+        pytest.param({"f:spec": {"f:minAvailable": {}}}, "", ("kubectl",), id="only what we do not set"),
+        pytest.param({"f:metadata": {"f:annotations": {"f:note": {}}}}, "", (), id="an annotation"),
+        pytest.param({"f:spec": {"f:replicas": {}}}, "scale", (), id="through a subresource"),
+    ],
+)
+def test_who_may_have_changed_it(theirs: dict[str, Any], subresource: str, expected: tuple[str, ...]) -> None:
+    entry = {"manager": "kubectl", "operation": "Update", "fieldsV1": theirs, "subresource": subresource}
+    own = {"manager": "roadstead", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    assert managers_of({"managedFields": [own, entry]}, OURS, BODY) == expected
+
+
+def test_who_touches_what_we_set_is_named_before_those_who_do_not() -> None:
+    entries = [
+        {"manager": "mesh", "operation": "Apply", "fieldsV1": {"f:spec": {"f:other": {}}}},
+        {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+    ]
+    assert managers_of({"managedFields": entries}, OURS, BODY) == ("kubectl",)
+
+
+def test_taking_over_leaves_metadata_statuses_and_our_own_managers_alone() -> None:
+    own = {"manager": "roadstead", "operation": "Apply", "fieldsV1": {"f:spec": {"f:ports": {'k:{"port":443}': {}}}}}
+    scaled = {
+        "manager": "hpa",
+        "operation": "Update",
+        "subresource": "scale",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}},
+    }
+    handed = {"manager": "roadstead-handover", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    noted: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:note": {}}}}
+    theirs = {"f:spec": {"f:ports": {'k:{"port":8443}': {".": {}, "f:name": {}}}}, **noted}
+    other = {"manager": "kubectl", "operation": "Update", "fieldsV1": theirs}
+    metadata = {"managedFields": [own, scaled, handed, other]}
+    assert taken_over(metadata, "roadstead", OURS | {"roadstead-handover"}) == [
+        {
+            **own,
+            "fieldsV1": {"f:spec": {"f:ports": {'k:{"port":443}': {}, 'k:{"port":8443}': {".": {}, "f:name": {}}}}},
+        },
+        scaled,
+        handed,
+        {**other, "fieldsV1": noted},
+    ]
+    assert metadata["managedFields"][0] is own and own["fieldsV1"] != theirs, "what was given is not changed"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param([], id="nobody owns anything"),
+        pytest.param([{"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}], id="we own nothing"),
+        pytest.param([{"manager": "roadstead", "operation": "Apply", "fieldsV1": {"f:spec": {}}}], id="only we"),
+    ],
+)
+def test_there_may_be_nothing_to_take_over(entries: list[dict[str, Any]]) -> None:
+    assert taken_over({"managedFields": entries}, "roadstead", OURS) is None
