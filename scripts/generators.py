@@ -20,6 +20,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CURE = "scripts/generate"
+COMPAT_CURE = """\
+one of: keep the field and its bounds as they were; serve a new version beside the old one; or, when v1alpha1 is broken
+on purpose, commit that by itself with a line in CHANGELOG.md (SKIP=compatible git commit)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         found, cure = check(ROOT), f"to mend it, run: {CURE}"
     elif options.compat is not None:
-        found = breaks(ROOT, options.compat or None)
-        cure = "keep the field and its bounds as they were, or serve a new version beside the old one"
+        found, cure = breaks(ROOT, options.compat or None), COMPAT_CURE
     else:
         generate(ROOT)
         return 0

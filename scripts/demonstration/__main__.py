@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from demonstration import acts, bare, stage
+from demonstration.commands import variable
 from demonstration.terminal import CommandFailedError, console, heading, note
 from localkube import kind
 
@@ -54,6 +55,8 @@ def play(*, keep: bool, messages: int) -> int:
         built = stage.build_images()
         clusters = stage.start_clusters(built)
         scene = stage.Stage(clusters.pop("hub"), clusters, built, keys)
+        note("for another terminal, where every command below then works:")
+        _exports(scene)
         try:
             show(scene, messages)
         except (OSError, RuntimeError):
@@ -94,15 +97,22 @@ def show(scene: stage.Stage, messages: int) -> None:
 
 
 def _kept(scene: stage.Stage, folder: Path) -> None:
-    kind.keep()
+    run = kind.keep()
     heading("Everything is left running. To look around:")
-    note(f"export KUBECONFIG={scene.hub.kubeconfig}")
-    note("kubectl get roadstead -A; kubectl -n roadstead-system logs deploy/roadstead-operator")
-    for name, cluster in scene.regions.items():
-        note(f"kubectl --kubeconfig {cluster.kubeconfig} -n {stage.NAMESPACE} get all    # region {name}")
-    note(f"the relay's two versions: {scene.images.first.reference} {scene.images.second.reference}")
-    note(f"keys and certificates: {folder}")
-    note(f"and to remove it: scripts/clusters down; rm -r {folder}")
+    _exports(scene)
+    note("kubectl get roadstead -A")
+    note("kubectl -n roadstead-system logs deploy/roadstead-operator")
+    for name in scene.regions:
+        note(f"kubectl --kubeconfig ${variable(name)} -n {stage.NAMESPACE} get all")
+    first, second = (image.reference.rpartition(":") for image in (scene.images.first, scene.images.second))
+    note(f"FIRST={first[2]} SECOND={second[2]}     # tags of the relay's two versions, {first[0]}:TAG")
+    note(f"# keys, certificates, and the manifest of the service: {folder}")
+    note(f"scripts/clusters down {run}; rm -r {folder}     # to remove it")
+
+
+def _exports(scene: stage.Stage) -> None:
+    for line in scene.exports():
+        note(line)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
-import yaml
-
-from demonstration.stage import HOSTNAME, NAMESPACE, REGIONS, REPOSITORY, SERVICE, Stage, deliver
-from demonstration.terminal import note, run
+from demonstration.commands import REPOSITORY
+from demonstration.stage import HOSTNAME, NAMESPACE, REGIONS, SERVICE, Stage, deliver
+from demonstration.terminal import note, run, write_manifest
 
 MESSAGES = 10_000
 BAKE = "5s"
 PATIENT, IMPATIENT = "3m", "25s"
+"""``progressDeadline`` of versions that work, however slow the machine, and of the one that is known not to."""
 BROKEN_IMAGE = "localhost:1/roadstead-chat:broken"
 """Nobody listens there, so the kubelet knows at once; a name that nobody resolves takes it a minute here."""
-"""``progressDeadline`` of versions that work, however slow the machine, and of the one that is known not to."""
 
 
 class PromiseBrokenError(RuntimeError):
@@ -45,13 +45,15 @@ def service(stage: Stage, image: str, deadline: str = PATIENT) -> dict[str, Any]
 
 
 def apply(stage: Stage, image: str, deadline: str = PATIENT) -> None:
-    """Apply the service with an image."""
-    stage.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(service(stage, image, deadline)))
+    """Apply the service with an image; what is new in its manifest is printed."""
+    manifest = stage.folder / f"{SERVICE}.yaml"
+    write_manifest(manifest, service(stage, image, deadline))
+    stage.kubectl("apply", "-f", str(manifest), show=True)
 
 
 def create(stage: Stage) -> None:
     """From nothing to Ready in every region."""
-    stage.kubectl("create", "namespace", NAMESPACE)
+    stage.kubectl("create", "namespace", NAMESPACE, show=True)
     stage.kubectl(
         "-n",
         NAMESPACE,
@@ -61,6 +63,7 @@ def create(stage: Stage) -> None:
         f"{SERVICE}-tls",
         f"--cert={stage.keys.certificate}",
         f"--key={stage.keys.private_key}",
+        show=True,
     )
     apply(stage, stage.images.first.reference)
     stage.kubectl(
@@ -73,9 +76,8 @@ def urls(stage: Stage) -> dict[str, str]:
     """Where clients reach each region: a node's address and the Service's node port."""
     found = {}
     for name in REGIONS:
-        port = stage.region_kubectl(
-            name, "-n", NAMESPACE, "get", "service", f"{SERVICE}-{name}", "-o", "jsonpath={.spec.ports[0].nodePort}"
-        )
+        path = "jsonpath={.spec.ports[0].nodePort}"
+        port = stage.region_kubectl(name, "-n", NAMESPACE, "get", "service", f"{SERVICE}-{name}", "-o", path, show=True)
         cluster = stage.regions[name]
         found[name] = f"wss://{cluster.node_address(cluster.control_plane)}:{port}"
     return found
@@ -92,8 +94,8 @@ def load(stage: Stage, messages: int = MESSAGES, rate: int = 0) -> dict[str, Any
     Returns:
         The load client's report.
     """
-    command = [
-        str(REPOSITORY / ".venv/bin/roadstead-chat-load"),
+    command: list[str | Path] = [
+        REPOSITORY / ".venv/bin/roadstead-chat-load",
         "run",
         *(f"--url={url}" for url in urls(stage).values()),
         f"--signing-key-file={stage.keys.signing_key}",
@@ -105,9 +107,7 @@ def load(stage: Stage, messages: int = MESSAGES, rate: int = 0) -> dict[str, Any
         "--limit=240",
         "--json",
     ]
-    report: dict[str, Any] = json.loads(
-        run(command, shown=f"roadstead-chat-load run --url ... --messages {messages}", seconds=300)
-    )
+    report: dict[str, Any] = json.loads(run(command, shown=stage.typed(command), seconds=300))
     return report
 
 
@@ -132,6 +132,7 @@ def follow(stage: Stage, wanted: str, seconds: float) -> None:
     columns = (
         "jsonpath={.status.rollout.phase}|{.status.rollout.regionsDone}|{.status.rollout.message}|{.status.revision}"
     )
+    note(f"to follow it in another terminal: roadstead status {SERVICE} -n {NAMESPACE} --watch")
     deadline = time.monotonic() + seconds
     last = ""
     while time.monotonic() < deadline:
@@ -191,7 +192,7 @@ def remove(stage: Stage) -> None:
             "statefulsets,deployments,services,configmaps,secrets,networkpolicies,serviceaccounts,poddisruptionbudgets"
         )
         left = stage.region_kubectl(
-            region, "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=roadstead", "-o", "name"
+            region, "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=roadstead", "-o", "name", show=True
         )
         if left.strip():
             raise PromiseBrokenError(f"region {region} still has {left.split()}")

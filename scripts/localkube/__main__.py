@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "up":
                 return up(options.regions, options.weight)
             case "down":
-                return down(options.weight)
+                return down(options.weight, options.only)
             case _:
                 return status()
     except KeyboardInterrupt:
@@ -56,18 +56,61 @@ def up(regions: Sequence[str], weight: str) -> int:
     return 0
 
 
-def down(weight: str | None) -> int:
-    """Stop what `up` and ``--keep`` left running, of one weight or of both."""
-    stopped = []
-    if weight in (None, "bare"):
-        stopped += [entry.name for entry in detached.entries() if detached.stop(entry)]
-    if weight in (None, "kind") and any(runs.is_kept(run) for run in runs.every()):
-        stopped += [f"kind run {run}" for run in kind.sweep(kept=True)]
-    for file in kubeconfig_folder().glob("*.kubeconfig"):
-        if weight in (None, _weight_of(file)):
-            file.unlink()
+def down(weight: str | None, only: Sequence[str] = ()) -> int:
+    """Stop what `up` and ``--keep`` left running.
+
+    Args:
+        weight: ``bare`` or ``kind``; None for both.
+        only: As `status` shows them: pids of bare clusters, runs of kind clusters. Empty: all.
+
+    Raises:
+        ValueError: Something in ``only`` does not run; nothing was stopped.
+        runs.NotOurRunError: A run in ``only`` belongs to a process that lives.
+    """
+    if only:
+        stopped = _stop_named(weight, only)
+    else:
+        stopped = []
+        if weight in (None, "bare"):
+            stopped += [entry.name for entry in detached.entries() if detached.stop(entry)]
+        if weight in (None, "kind") and any(runs.is_kept(run) for run in runs.every()):
+            stopped += [f"kind run {run}" for run in kind.sweep(kept=True)]
+        for file in kubeconfig_folder().glob("*.kubeconfig"):
+            if weight in (None, _weight_of(file)):
+                file.unlink()
     print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
     return 0
+
+
+def _stop_named(weight: str | None, only: Sequence[str]) -> list[str]:
+    clusters = {str(entry.pid): entry for entry in detached.entries()} if weight in (None, "bare") else {}
+    kinds = runs.every() if weight in (None, "kind") else []
+    unknown = [name for name in only if name not in clusters and name not in kinds]
+    if unknown:
+        raise ValueError(f"nothing runs as {', '.join(unknown)}; write what scripts/clusters status has under PID/RUN")
+    stopped = []
+    for name in dict.fromkeys(only):
+        entry = clusters.get(name)
+        originals = [entry.kubeconfig] if entry else _kubeconfigs_of(name)
+        copies = _copies_of(originals)  # looked for now: the originals go with the clusters
+        if entry is None:
+            kind.sweep(run_id=name)
+            stopped.append(f"kind run {name}")
+        elif detached.stop(entry):
+            stopped.append(entry.name)
+        for copy in copies:
+            copy.unlink(missing_ok=True)
+    return stopped
+
+
+def _kubeconfigs_of(run: str) -> list[Path]:
+    return sorted((runs.state_root() / "runs" / run).glob("*.kubeconfig"))
+
+
+def _copies_of(originals: Sequence[Path]) -> list[Path]:
+    """What `up` wrote for these clusters; the same name alone may be another cluster's by now."""
+    texts = {file.read_bytes() for file in originals if file.is_file()}
+    return [file for file in kubeconfig_folder().glob("*.kubeconfig") if file.read_bytes() in texts]
 
 
 def status() -> int:
@@ -77,7 +120,7 @@ def status() -> int:
         for entry in detached.entries()
     ]
     for run in runs.every():
-        for file in sorted((runs.state_root() / "runs" / run).glob("*.kubeconfig")):
+        for file in _kubeconfigs_of(run):
             rows.append((file.stem, "kind", run, _state(file), str(file)))
     if not rows:
         print("no clusters; start some: scripts/clusters up --regions hkg,sin")
@@ -153,7 +196,14 @@ def _parser() -> argparse.ArgumentParser:
         default="bare",
         help="bare: control planes with fake nodes, no root, seconds; kind: real nodes and pods, needs Docker",
     )
-    stopping = commands.add_parser("down", help="stop them all")
+    stopping = commands.add_parser("down", help="stop them all, or those that are named")
+    stopping.add_argument(
+        "only",
+        nargs="*",
+        metavar="PID/RUN",
+        help="only these, as scripts/clusters status shows them: the pid of a bare cluster, the run of kind clusters, "
+        "which end together; default all that live on on this machine",
+    )
     stopping.add_argument("--weight", choices=["bare", "kind"], default=None, help="only these; default both")
     commands.add_parser("status", help="what runs")
     return parser

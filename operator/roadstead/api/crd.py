@@ -6,6 +6,8 @@ would be unbounded (CEL's cost estimate then refuses the rules), or undescribed 
 an error here, not a surprise in a cluster.
 """
 
+import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -66,6 +68,27 @@ def structural(model: type[BaseModel], path: str) -> Schema:
     """
     written = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Schemas)
     return _convert(written, written.get("$defs", {}), path, ())
+
+
+def default_words(node: Mapping[str, Any]) -> str:
+    """What is added to a field's description to tell its default.
+
+    Args:
+        node: The field's schema, with its description as the model has it, or with these words at its end.
+
+    Returns:
+        Such as `` Default: 30s.``. Empty where there is no default, or an empty one, or where each field of the object
+        tells its own; and where the description tells it already in words of its own.
+    """
+    default = node.get("default")
+    if not isinstance(default, str | int) or default == "":
+        return ""
+    value = default if isinstance(default, str) else json.dumps(default)
+    words, description = f" Default: {value}.", node["description"]
+    if description.endswith(words):
+        return words
+    told = re.search(rf"\bdefault\b.*(?<!\w){re.escape(value)}(?!\w)", description, re.IGNORECASE | re.DOTALL)
+    return "" if told else words
 
 
 def custom_resource_definition(kind: Kind) -> Schema:
@@ -151,6 +174,9 @@ def _convert(node: Mapping[str, Any], defs: Mapping[str, Any], path: str, seen: 
         _add_duration_rules(node, path)
     if "default" in node and node["default"] is None:
         del node["default"]
+    # ``kubectl explain`` shows descriptions and no defaults. A status is nobody's to leave out.
+    if path.startswith("spec") and "description" in node:
+        node["description"] += default_words(node)
     return {key: node[key] for key in KEPT if key in node}
 
 

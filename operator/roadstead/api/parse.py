@@ -124,6 +124,8 @@ def _spec(model: type[Region] | type[ChatService], body: Mapping[str, Any], stri
         return spec_model.model_validate(body["spec"], extra=extra)
     except ValidationError as error:
         first = error
+    if strict and any(detail["type"] == "extra_forbidden" for detail in first.errors(include_url=False)):
+        raise SpecError(problems_of(first, spec_model, "spec"))  # an unknown field is one without a value, too
     # The API server prunes null where a field has a default; looked at only now, because it is rare and costs a copy.
     try:
         return spec_model.model_validate(_without_nulls(body["spec"]), extra=extra)

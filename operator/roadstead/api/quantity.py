@@ -17,7 +17,7 @@ from roadstead.api import shapes
 QUANTITY_MAX_LENGTH = 32
 MAX_COUNT = 10_000
 
-_QUANTITY = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
+_QUANTITY = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?")
 _WHOLE = re.compile(shapes.QUANTITY)
 _PERCENT = re.compile(shapes.PERCENT)
 _SCALE = {

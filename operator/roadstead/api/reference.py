@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from roadstead.api.crd import Schema, custom_resource_definition
+from roadstead.api.crd import Schema, custom_resource_definition, default_words
 from roadstead.api.kinds import API_VERSION, KINDS, Kind, Scope
 from roadstead.api.rules import cel_text, wording
 from roadstead.api.shapes import DURATION, PERCENT
@@ -92,11 +92,16 @@ def _object(path: str, schema: Schema) -> list[str]:
     below: list[str] = []
     for name, field in schema["properties"].items():
         default = "**required**" if name in required else _default(field)
-        lines.append(f"| `{name}` | {_type(field)} | {default} | {_cell(str(field['description']))} |")
+        lines.append(f"| `{name}` | {_type(field)} | {default} | {_cell(_words(field))} |")
         nested, step = (field["items"], "[]") if "items" in field else (field, "")
         if nested.get("properties"):
             below += _object(f"{path}.{name}{step}", nested)
     return [*lines, "", *below]
+
+
+def _words(field: Schema) -> str:
+    """The description without its default, which has a column of its own."""
+    return str(field["description"]).removesuffix(default_words(field))
 
 
 def _default(field: Schema) -> str:

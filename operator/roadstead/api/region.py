@@ -167,7 +167,7 @@ class RegionStatus(Model):
     version: Annotated[str, StringConstraints(max_length=64), shortened(64)] = Field(
         default="", description="Version of the region's API server.", examples=["v1.36.3"]
     )
-    cluster_id: Annotated[str, StringConstraints(max_length=64)] = Field(
+    cluster_id: Annotated[str, StringConstraints(max_length=64), shortened(64)] = Field(
         default="",
         alias="clusterID",
         description="The uid of the namespace kube-system in the region's cluster. When a kubeconfig suddenly leads to "

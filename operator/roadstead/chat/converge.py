@@ -24,6 +24,7 @@ from roadstead.chat.work import View, Work
 from roadstead.kernel import objects
 from roadstead.kernel.apply import OUR_MANAGERS, Applier, Name, Outcome
 from roadstead.kernel.concurrency import gathered
+from roadstead.kernel.controller import waiting_for
 from roadstead.kernel.errors import Fatal, Retryable, RoadsteadError, Unreachable
 from roadstead.kernel.fieldset import other_managers
 from roadstead.kernel.fleet import Member
@@ -189,7 +190,7 @@ class Converger:
             certificate=certificate,
             certificate_fault=fault,
             floor=work.floor.replicas,
-            present_replicas=view.present_replicas,
+            present_replicas=work.present_replicas(view),
             last_good=last_good,
             last_certificate=(await _certificate(work, last_good))[0] if last_good is not None else None,
         )
@@ -334,11 +335,12 @@ async def why_not_ready(view: View, key: Key) -> str:
     if view.site.member is None:
         return ""
     try:
-        async with asyncio.timeout(PODS_TIMEOUT):
-            async for pods, _ in view.site.member.client.pages(
-                PODS, key.namespace, labels=labels, page_size=PODS_ASKED
-            ):
-                return obstacle(pods)
+        with waiting_for(lambda: True):  # for this region's server, and for nothing else
+            async with asyncio.timeout(PODS_TIMEOUT):
+                async for pods, _ in view.site.member.client.pages(
+                    PODS, key.namespace, labels=labels, page_size=PODS_ASKED
+                ):
+                    return obstacle(pods)
     except (RoadsteadError, TimeoutError, LookupError, TypeError, ValueError, AttributeError) as error:
         # A member profile from before this was asked, for one; or an answer that no API server gives.
         log.info("cannot read the pods of %s in region %s: %s", key, view.site.name, str(error) or "no answer in time")

@@ -23,7 +23,7 @@ from roadstead.chat.names import Names
 from roadstead.chat.observed import Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.placement import RegionFacts
-from roadstead.chat.pods import ask_in
+from roadstead.chat.pods import AGAIN, Told, ask_in
 from roadstead.chat.removal import Remainder, abandoned, leave, meddled, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
@@ -33,6 +33,7 @@ from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, Invalid, NotFound
 from roadstead.kernel.fleet import Site
+from roadstead.kernel.gate import Gate
 from roadstead.kernel.objects import CHAT_SERVICES, Key
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.templates import TemplateSet
@@ -61,10 +62,13 @@ class ChatReconciler:
         self._history = RevisionHistory()
         self._places = places
         self._converger = Converger(templates, self._history, places)
+        self._told: dict[Key, dict[str, Told]] = {}
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Bring one service one step further, and say when to look again."""
         body = ctx.resources.get(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self._told.pop(key, None)
         if body is None:
             return Result(unfinished=await sweep(key, ctx, self._places))
         if "deletionTimestamp" in body["metadata"]:
@@ -134,14 +138,26 @@ class ChatReconciler:
         )
 
     async def _ask_pods(self, service: ChatService, views: dict[str, View], ctx: Context) -> list[float]:
-        """Ask the pods for which a rollout has waited what keeps them; returns when to ask those that get more time."""
+        """Ask the pods for which a rollout has waited what keeps them; returns when to ask, and to ask again.
+
+        What they said is remembered until then: not every look asks, and none of them may take the words away.
+        """
         key, now = Key(CHAT_SERVICES.kind, service.metadata.namespace, service.metadata.name), ctx.clock.now()
         limit = service.spec.rollout.progress_deadline
-        waits = {name: ask_in(view.entry, view.workload, limit, now) for name, view in views.items()}
-        asked = [name for name, wait in waits.items() if wait == 0]
-        told = await gathered(why_not_ready(views[name], key) for name in asked)  # bounded in time, so without a place
-        views |= {name: replace(views[name], pods=words) for name, words in zip(asked, told, strict=True)}
-        return [wait for wait in waits.values() if wait]
+        known = self._told.pop(key, {})
+
+        def wait(name: str) -> float | None:
+            view, told = views[name], known.get(name)
+            return ask_in(view.entry, view.workload, limit, now, told.at if told is not None else None)
+
+        waiting = [name for name in views if wait(name) is not None]
+        asked = [name for name in waiting if wait(name) == 0 and _answers(views[name].gate)]
+        words = await gathered(why_not_ready(views[name], key) for name in asked)  # bounded in time, so without a place
+        known |= {name: Told(now, said) for name, said in zip(asked, words, strict=True)}
+        if told := {name: known[name] for name in waiting if name in known and _is_of(known[name], views[name])}:
+            self._told[key] = told
+        views |= {name: replace(views[name], pods=said.words) for name, said in told.items()}
+        return [wait(name) or AGAIN.total_seconds() for name in waiting]
 
     async def _certificates(self, key: Key, known: ChatServiceStatus, target: Revision, ctx: Context) -> dict[str, str]:
         """Versions of the TLS Secrets: a region that keeps an older revision follows the renewals of that one's."""
@@ -314,6 +330,16 @@ class ChatReconciler:
         await status.write(ctx, CHAT_SERVICES, body, dump(new))
 
 
+def _answers(gate: Gate | None) -> bool:
+    """Whether a cluster can be asked for what is only words: one that is slow or silent has enough to do."""
+    return gate is None or not (gate.is_slow or gate.is_open)
+
+
+def _is_of(told: Told, view: View) -> bool:
+    """Whether it was said since the region was moved last; before, there were other pods."""
+    return view.entry is not None and view.entry.since is not None and view.entry.since <= told.at
+
+
 def _lets_go(known: ChatServiceStatus, state: rollout.State) -> bool:
     """Whether a region no longer needs what the version before it needs, such as its configuration.
 
@@ -349,7 +375,7 @@ def _is_abandoned(region: str, body: Mapping[str, Any]) -> bool:
 
 
 def _observed(work: Work, view: View) -> Observed:
-    return Observed(floor=work.floor.replicas, present_replicas=view.present_replicas)
+    return Observed(floor=work.floor.replicas, present_replicas=work.present_replicas(view))
 
 
 def _until(moment: datetime, now: datetime) -> float:

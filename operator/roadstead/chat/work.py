@@ -69,11 +69,13 @@ class View:
         """Where clients reach the region from outside its cluster; empty while that is not known."""
         return next((record.address for record in self.records if record.address and record.fields != NOTHING), "")
 
-    @property
-    def present_replicas(self) -> int | None:
+    def present_replicas(self, *, autoscaled: bool) -> int | None:
         """How many pods the service has here already, which a cordoned region may keep; None when it is new here."""
-        known = self.entry is not None and (self.entry.applied or self.records)
-        return self.entry.desired_replicas if self.entry is not None and known else None
+        if self.entry is None or not (self.entry.applied or self.records):
+            return None
+        # An autoscaler may have raised it since the status was written: a cordon takes nothing away that runs.
+        running = self.workload.wanted if autoscaled and self.workload is not None else 0
+        return max(self.entry.desired_replicas, running)
 
     def outcome(
         self,
@@ -143,6 +145,10 @@ class Work:
     retry_after: float | None = None
     look_again: list[float] = field(default_factory=list)
 
+    def present_replicas(self, view: View) -> int | None:
+        """See `View.present_replicas`."""
+        return view.present_replicas(autoscaled=self.service.spec.autoscaling is not None)
+
     def input_of(self, view: View, region: rollout.RegionState) -> str:
         """Digest of everything that a region's children are made from. The operator's version is not in it."""
         facts = view.facts
@@ -154,7 +160,7 @@ class Work:
             self.templates,
             facts.zones,
             sorted(facts.node_selector.items()),
-            view.present_replicas if facts.cordoned else None,
+            self.present_replicas(view) if facts.cordoned else None,
             self.floor.replicas,
             self.certificates.get(region.revision, ""),
             self.certificates.get(region.last_good, ""),

@@ -28,6 +28,10 @@ region = typer.Typer(help="Add, list and cordon regions.", no_args_is_help=True,
 app.add_typer(region, name="region")
 
 SYSTEM_NAMESPACE = "roadstead-system"
+TERMINATED = 143
+"""Exit code after SIGTERM, as every shell has it."""
+GRACE = 2.0
+"""Seconds after SIGTERM in which a command closes what is open; then it ends all the same."""
 
 Kubeconfig = Annotated[
     str,
@@ -284,7 +288,39 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     # What the engine logs is for operators; whoever sits here is told in words by the command itself.
     logging.getLogger("roadstead").addHandler(logging.NullHandler())
     logging.getLogger("roadstead").propagate = False
-    _run_plain(lambda: asyncio.run(work()))
+    _run_plain(lambda: asyncio.run(_terminable(work())))
+
+
+async def _terminable(work: Coroutine[Any, Any, None]) -> None:
+    """Let SIGTERM end a command as Ctrl-C does: what is open is closed, and the terminal gets its cursor back."""
+    import asyncio  # noqa: PLC0415
+    import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, former)  # a second one ends the process at once
+        if task is not None:
+            loop.call_soon_threadsafe(task.cancel)
+        # Whoever sends it need not send another when we wait for a pipe or for a name server.
+        last = threading.Timer(GRACE, os._exit, (TERMINATED,))
+        last.daemon = True
+        last.start()
+
+    former = signal.signal(signal.SIGTERM, terminate)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if terminated:
+            raise typer.Exit(TERMINATED) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _run_plain(work: Callable[[], None]) -> None:

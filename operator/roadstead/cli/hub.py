@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.kube_config import list_kube_config_contexts
 
 from roadstead.api.region import KubeconfigSecretRef, Region
@@ -84,14 +84,8 @@ async def configuration_of(access: Access) -> Configuration:
     if not _exists(access.path):
         message = f"there is no kubeconfig {access.path}; name one with --kubeconfig, or set KUBECONFIG"
         raise Failure(message, ExitCode.USAGE)
-    configuration = Configuration()
     try:
-        await load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=access.path,
-            context=access.context or None,
-            client_configuration=configuration,
-            persist_config=False,
-        )
+        configuration = await hub_configuration(access.path, access.context or None)
     except ConfigException as error:
         cure = (
             "name one with --kubeconfig, or set KUBECONFIG" if not _exists(access.path) else "see kubectl config view"

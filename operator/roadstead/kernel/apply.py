@@ -26,6 +26,7 @@ from roadstead.kernel.errors import (
     NotServed,
     RoadsteadError,
     ServerFault,
+    Unreachable,
 )
 from roadstead.kernel.fieldset import digest, managers_of, missing, owned_fields, taken_over
 from roadstead.kernel.objects import Child, Gvr
@@ -437,6 +438,14 @@ class Applier:
         except Conflict:  # the uid is another's: ours is gone
             self._store.forget(self._owner.key, record.gvr, record.uid)
         except (Forbidden, Invalid, NotServed) as error:
-            self._tally.refused.append(Problem(label, str(error)))
+            self._tally.refused.append(Problem(label, _of_deletion(record.gvr, str(error))))
         except RoadsteadError as error:
-            self._tally.failed = error
+            words = _of_deletion(record.gvr, str(error))
+            self._tally.failed = error if words == str(error) or isinstance(error, Unreachable) else ServerFault(words)
+
+
+def _of_deletion(gvr: Gvr, words: str) -> str:
+    """A cluster's words about a deletion; what is deleted is not at hand, so nothing tells whether it is quoted."""
+    if gvr != objects.SECRETS:
+        return words
+    return "the cluster refuses the deletion; its words are not repeated, since they may quote the Secret"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ import aiohttp
 import orjson
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, kube_config, load_incluster_config
 
 from roadstead.kernel.errors import NotFound, NotServed, ServerFault, Unreachable, from_status
 from roadstead.kernel.gate import Gate
@@ -64,15 +65,36 @@ class WatchEvent:
     object: dict[str, Any]
 
 
-async def hub_configuration(kubeconfig: str | None) -> Configuration:
-    """Where the operator itself runs: its ServiceAccount, or a kubeconfig of the person who started it (trusted)."""
-    configuration = Configuration()
-    if kubeconfig:
-        await load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=kubeconfig, client_configuration=configuration, persist_config=False
-        )
-    else:
+class HubConfiguration(Configuration):
+    """Our own host and credentials. What came inline is here and in `ca_cert_data`, and in no file."""
+
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+
+async def hub_configuration(kubeconfig: str | None, context: str | None = None) -> HubConfiguration:
+    """Where the operator itself runs: its ServiceAccount, or a kubeconfig of the person who started it (trusted).
+
+    Args:
+        kubeconfig: a file, or several with colons between, read as kubectl does: exec plugins, token files and named
+            files included.
+        context: None for the current one.
+
+    Raises:
+        ConfigException: it is not understood. What the library raises for other nonsense comes as it is.
+    """
+    configuration = HubConfiguration()
+    if not kubeconfig:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return configuration
+    try:
+        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+        )
+        _take_inline(configuration)
+    finally:
+        # The library would keep its files until the process ends by itself, and for ever when a signal ends it.
+        kube_config._cleanup_temp_files()  # type: ignore[no-untyped-call]
     return configuration
 
 
@@ -121,8 +143,9 @@ class ClusterClient:
         configuration.client_session_kwargs = {"trust_env": False, "auto_decompress": True}
         configuration.trace_configs = [] if guard is None else [_guarding(guard)]
         pool = RESTClientObject(configuration)
-        if access is not None and access.client_certificate is not None:
-            _load_client_certificate(pool, access)
+        source = configuration if isinstance(configuration, HubConfiguration) else access
+        if source is not None and source.client_certificate is not None and source.client_key is not None:
+            _load_client_certificate(pool.ssl_context, source.client_certificate, source.client_key)
         self._session = pool._create_pool_manager()
         self._server_hostname = configuration.tls_server_name
         self._base = configuration.host.rstrip("/")
@@ -471,15 +494,42 @@ def _guarding(guard: Guard) -> aiohttp.TraceConfig:
     return trace
 
 
-def _load_client_certificate(pool: RESTClientObject, access: MemberAccess) -> None:
-    """Python's ssl reads certificates only from files: hand it one that only we can read, then remove it."""
-    descriptor, path = tempfile.mkstemp(prefix="roadstead-")
+def _take_inline(configuration: HubConfiguration) -> None:
+    """Read into memory what the library has written into files of its own. Files that are only named stay named."""
+    written = set(kube_config._temp_files.values())
+    if configuration.ssl_ca_cert and configuration.ssl_ca_cert in written:
+        configuration.ca_cert_data = _authorities(configuration.ssl_ca_cert)
+        configuration.ssl_ca_cert = None
+    if written & {configuration.cert_file, configuration.key_file}:
+        if configuration.cert_file:
+            configuration.client_certificate = _pem(configuration.cert_file)
+            configuration.client_key = _pem(configuration.key_file or configuration.cert_file)
+        configuration.cert_file = configuration.key_file = None
+
+
+def _authorities(path: str) -> str:
+    """The CA, seen to be one: with an empty one ssl would trust whom the system trusts."""
+    authorities = _pem(path)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{access.client_key}\n{access.client_certificate}\n")
-        pool.ssl_context.load_cert_chain(path)
-    finally:
-        os.unlink(path)  # noqa: PTH108 - pathlib adds nothing here
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigException("certificate-authority-data holds no PEM certificate") from error
+    return authorities
+
+
+def _pem(path: str) -> str:
+    """A file from its first PEM block on: kopf takes what begins otherwise for base64, and ssl takes ASCII only."""
+    _, begin, blocks = Path(path).read_bytes().decode("ascii", "ignore").partition("-----BEGIN ")
+    return begin + blocks
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Python's ssl reads certificates only from files: hand it some that only we can read, then remove them."""
+    with tempfile.TemporaryDirectory(prefix="roadstead-") as directory:
+        certificate_file, key_file = Path(directory, "certificate"), Path(directory, "key")
+        certificate_file.write_text(certificate, encoding="utf-8")
+        key_file.write_text(key, encoding="utf-8")
+        context.load_cert_chain(certificate_file, key_file)
 
 
 def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:

@@ -15,7 +15,7 @@ from typing import Any
 import kopf
 from kubernetes.aio.client import Configuration
 
-from roadstead.kernel.client import ClusterClient
+from roadstead.kernel.client import ClusterClient, HubConfiguration
 from roadstead.kernel.clock import Clock
 from roadstead.kernel.errors import RoadsteadError
 from roadstead.kernel.objects import Gvr, Key
@@ -122,14 +122,18 @@ def register_login(registry: kopf.OperatorRegistry, configuration: Configuration
     async def login(**_kwargs: Any) -> kopf.ConnectionInfo:
         header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         scheme, _, token = (header or "").rpartition(" ")
+        inline = configuration if isinstance(configuration, HubConfiguration) else HubConfiguration()
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
+            ca_data=configuration.ca_cert_data,
             insecure=not configuration.verify_ssl,
             scheme=scheme or None,
             token=token or None,
             certificate_path=configuration.cert_file,
+            certificate_data=inline.client_certificate,
             private_key_path=configuration.key_file,
+            private_key_data=inline.client_key,
         )
 
     kopf.on.login(registry=registry, id="roadstead-login")(login)

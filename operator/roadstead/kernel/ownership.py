@@ -48,10 +48,20 @@ def claim(metadata: Mapping[str, Any], owner: Owner, region: str) -> Claim:
     if owner_of(metadata, owner.hub) == owner.key:
         other = (metadata.get("labels") or {}).get(objects.REGION_LABEL, region)
         return Claim.OURS if other == region else Claim.FOREIGN
+    if _names_another(metadata):
+        return Claim.FOREIGN
     uid = (metadata.get("annotations") or {}).get(objects.OWNER_UID_ANNOTATION)
     if uid == owner.uid and owned_fields(metadata, objects.FIELD_MANAGER) is not None:
         return Claim.OURS
     return Claim.FOREIGN
+
+
+def _names_another(metadata: Mapping[str, Any]) -> bool:
+    """Whether all labels are as a hub of ours applied them, for whomever: what a person edited is in no Apply entry."""
+    fields = owned_fields(metadata, objects.FIELD_MANAGER) or {}
+    own = (fields.get("f:metadata") or {}).get("f:labels") or {}
+    hub = (metadata.get("labels") or {}).get(objects.HUB_LABEL, "")
+    return f"f:{objects.HUB_LABEL}" in own and owner_of(metadata, hub) is not None
 
 
 def is_lost(metadata: Mapping[str, Any], owner: Owner, region: str) -> bool:

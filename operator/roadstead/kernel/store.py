@@ -99,6 +99,11 @@ def owner_of(metadata: Mapping[str, Any], hub: str) -> Key | None:
     return Key(kind, namespace, name) if namespace == metadata.get("namespace", "") else None
 
 
+def _count(value: Any) -> int:
+    """A number of pods as every API server sends it: one beyond would make our own status one that none takes."""
+    return min(max(int(value), 0), 2**31 - 1)
+
+
 def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:
     """Keep of a Deployment or StatefulSet what readiness needs."""
     status = body.get("status") or {}
@@ -109,11 +114,11 @@ def project_workload(body: Mapping[str, Any]) -> WorkloadStatus:
     return WorkloadStatus(
         generation=int(body["metadata"].get("generation", 0)),
         observed_generation=int(status.get("observedGeneration", 0)),
-        wanted=int((body.get("spec") or {}).get("replicas", 1)),
-        replicas=int(status.get("replicas", 0)),
-        updated=int(status.get("updatedReplicas", 0)),
-        ready=int(status.get("readyReplicas", 0)),
-        available=int(status.get("availableReplicas", 0)),
+        wanted=_count((body.get("spec") or {}).get("replicas", 1)),
+        replicas=_count(status.get("replicas", 0)),
+        updated=_count(status.get("updatedReplicas", 0)),
+        ready=_count(status.get("readyReplicas", 0)),
+        available=_count(status.get("availableReplicas", 0)),
         failure=failure,
     )
 

@@ -17,6 +17,7 @@ from roadstead.api.problems import SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionCapacity, Scheduling
 from roadstead.kernel import objects, status
 from roadstead.kernel.context import Context, Result
+from roadstead.kernel.controller import waiting_for
 from roadstead.kernel.errors import Fatal, RoadsteadError, Unauthorised, UntrustedKubeconfig
 from roadstead.kernel.fleet import HUB_MEMBER, Member, Site
 from roadstead.kernel.kubeconfig import MemberAccess
@@ -69,6 +70,8 @@ class RegionReconciler:
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """One look at one Region."""
+        if key.namespace:
+            return Result()  # no Region's: somebody's labels say so
         body = ctx.resources.get(key)
         if body is None:
             await self._leave(key.name, ctx)
@@ -104,7 +107,8 @@ class RegionReconciler:
             seen = Observation(failures=connection.failures, failure=failure)
         self._publish(region, seen, connection, ctx)
         if connection.member is not None and not seen.failure:
-            await self._survey(region, connection, connection.member, ctx)
+            with waiting_for(lambda: True):
+                await self._survey(region, connection, connection.member, ctx)
         if self._writing():
             new = derive(
                 region,
@@ -150,7 +154,8 @@ class RegionReconciler:
                 await self._disconnect(connection)
                 return Observation(access=access, access_message=message)
         was_away = connection.failures >= region.spec.probe.failure_threshold
-        seen = await self._probe(region, connection, ctx)
+        with waiting_for(lambda: True):  # for its server, and for nothing else
+            seen = await self._probe(region, connection, ctx)
         if was_away and not connection.failures and reference is not None:
             # Its watches wait for their next attempt, and what they saw last may be long past: nobody may take those
             # pods for ready that were so before. A new connection reads everything anew, and at once.

@@ -373,7 +373,12 @@ def test_a_cordoned_region_keeps_what_it_has_and_takes_nothing_more(world: World
         changes = {"spec.image": worlds.IMAGE.format("2.0"), "spec.tls.secretName": next_secret}
         world.apply(edited(body, {"spec.replicas": 3, **changes}))
         said = world.wait(name, "RolledOut", "False", reason="RegionCordoned")
-        assert said["status"]["rollout"]["phase"] == "Complete"
+        stalled = worlds.condition_of(said, "Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", "RegionCordoned"), (
+            "who waits for Ready must hear of it"
+        )
+        assert "roadstead region uncordon hkg" in stalled["message"]
+        eventually(lambda: world.status(name)["rollout"]["phase"] == "Complete", deadline=SETTLE_SECONDS)
         held = world.at["hkg"].get("deployments", f"{name}-hkg")
         assert (worlds.image_of(held), held["spec"]["replicas"]) == (worlds.IMAGE.format("1.0"), 1)
         moved = world.at["sgp"].get("deployments", f"{name}-sgp")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from roadstead.api import shapes
-from roadstead.api.crd import UnsupportedSchemaError, add_rule, custom_resource_definition, structural
+from roadstead.api import reference, shapes
+from roadstead.api.crd import UnsupportedSchemaError, add_rule, custom_resource_definition, default_words, structural
 from roadstead.api.duration import Between, Duration, parse_duration
 from roadstead.api.fields import MapList, SetList
 from roadstead.api.kinds import BY_NAME, KINDS, Kind
@@ -18,18 +18,18 @@ from roadstead.api.rules import ChangeRule, Rule
 Text = Annotated[str, StringConstraints(max_length=10)]
 
 
-def schema_of(annotation: Any, default: Any = ..., **field: Any) -> dict[str, Any]:
+def schema_of(annotation: Any, default: Any = ..., of: str = "spec", **field: Any) -> dict[str, Any]:
     """The schema of one field ``x`` of that type."""
     model = type(
         "M",
         (BaseModel,),
         {
             "__annotations__": {"x": annotation},
-            "x": Field(default, description="d", **field),
+            "x": Field(default, **{"description": "d", **field}),
             "__module__": __name__,
         },
     )
-    schema: dict[str, Any] = structural(model, "spec")["properties"]["x"]
+    schema: dict[str, Any] = structural(model, of)["properties"]["x"]
     return schema
 
 
@@ -91,7 +91,9 @@ class Inner(BaseModel):
     ],
 )
 def test_transformation(annotation: Any, default: Any, expected: dict[str, Any]) -> None:
-    assert schema_of(annotation, default) == expected | {"description": "d"}
+    schema = schema_of(annotation, default)
+    assert schema.pop("description").startswith("d")
+    assert schema == expected
 
 
 def test_a_decimal_becomes_text() -> None:
@@ -120,6 +122,57 @@ def test_a_nested_default_is_shortened_too() -> None:
 
     assert schema_of(Outer, Outer())["default"] == {}
     assert schema_of(Outer, Outer(inner=Inner(b="B")))["default"] == {"inner": {"b": "B"}}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "said", "expected"),
+    [
+        pytest.param(
+            Annotated[Duration, Between("1s", "7d")],
+            parse_duration("90s"),
+            "How long.",
+            "How long. Default: 1m30s.",
+            id="a duration in our own form",
+        ),
+        pytest.param(
+            Annotated[int, Field(ge=0, le=9)], 0, "How many.", "How many. Default: 0.", id="zero is a default"
+        ),
+        pytest.param(Colour, Colour.RED, "Red or blue.", "Red or blue. Default: Red.", id="a choice"),
+        pytest.param(Text, ..., "A text.", "A text.", id="none: it is required"),
+        pytest.param(Text | None, None, "A text.", "A text.", id="null"),
+        pytest.param(Text, "", "A text.", "A text.", id="an empty text"),
+        pytest.param(Inner, Inner(), "An object.", "An object.", id="an object, whose fields tell their own"),
+        pytest.param(
+            Annotated[tuple[Text, ...], Field(max_length=3), SetList()], (), "A list.", "A list.", id="an empty list"
+        ),
+        pytest.param(
+            Annotated[int, Field(ge=0, le=9)], 3, "By default 3 pods.", "By default 3 pods.", id="told already"
+        ),
+        pytest.param(
+            Annotated[int, Field(ge=0, le=99)],
+            3,
+            "By default a tenth of 30.",
+            "By default a tenth of 30. Default: 3.",
+            id="the word alone, or a part of another number, tells nothing",
+        ),
+    ],
+)
+def test_kubectl_explain_tells_a_default_once(annotation: Any, default: Any, said: str, expected: str) -> None:
+    schema = schema_of(annotation, default, description=said)
+    assert schema["description"] == expected
+    assert said + default_words(schema) == expected, "the reference takes it off again"
+
+
+def test_a_status_tells_no_defaults() -> None:
+    assert schema_of(Text, "A", of="status")["description"] == "d"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_no_default_is_told_in_a_status_or_twice_in_the_reference(kind: Kind) -> None:
+    root = custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert "Default: " in str(root["properties"]["spec"])
+    assert "Default: " not in str(root["properties"]["status"])
+    assert "Default: " not in dict(reference.files())[f"docs/reference/{kind.singular}.md"]
 
 
 def test_a_duration_has_its_bounds_as_rules_and_its_default_in_our_own_form() -> None:

@@ -124,9 +124,21 @@ def test_without_a_release_the_base_is_the_last_commit(tree: Path) -> None:
     assert breaks(tree, None) == []
 
 
+def test_a_break_is_told_with_every_way_out_of_it(
+    released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (released / "crds" / "things.yaml").write_text(yaml.safe_dump(CRD).replace("string", "integer"))
+    monkeypatch.setattr(generators, "ROOT", released)
+    assert generators.main(["--compat"]) == 1
+    broken, *ways = capsys.readouterr().err.splitlines()
+    assert broken.startswith("things.x v1 spec changes its type")
+    for way in ("keep the field", "serve a new version", "CHANGELOG.md"):
+        assert way in " ".join(ways)
+
+
 def test_everything_generated_in_this_repository_is_up_to_date() -> None:
     assert check(ROOT) == [], "run: scripts/generate"
 
 
-def test_the_crds_break_nothing_that_the_last_release_accepted() -> None:
-    assert breaks(ROOT, None) == []
+def test_the_crds_break_nothing_that_the_latest_release_or_before_the_first_the_last_commit_accepted() -> None:
+    assert breaks(ROOT, None) == [], generators.COMPAT_CURE

@@ -11,6 +11,14 @@ from roadstead.api.conditions import Reason
 from roadstead.chat.rollout import Decision, RegionView, State, decide
 
 START = datetime(2026, 11, 22, 8, tzinfo=UTC)
+# Every time and count that the stories tell of: they are about decisions, not about the API's defaults.
+POLICY = {
+    "bakeTime": "60s",
+    "progressDeadline": "10m",
+    "maxParallelRegions": 1,
+    "onFailure": "RollBack",
+    "state": "Running",
+}
 UPDATING, BAKING, SETTLED, LOST = (
     RegionStage.UPDATING,
     RegionStage.BAKING,
@@ -24,7 +32,7 @@ class Story:
     """A service, its regions, and an operator that stores and applies what is decided."""
 
     regions: dict[str, RegionView]
-    policy: Rollout = field(default_factory=Rollout)
+    policy: Rollout
     target: str = "r1"
     state: State = field(default_factory=State)
     now: datetime = START
@@ -76,7 +84,7 @@ def story(*names: str, roles: dict[str, Role] | None = None, **policy: object) -
     """A service that was just created."""
     roles = roles or {}
     regions = {name: RegionView(name, roles.get(name)) for name in names}
-    return Story(regions, Rollout.model_validate(policy)).reconcile()
+    return Story(regions, Rollout.model_validate(POLICY | policy)).reconcile()
 
 
 def running(*names: str, roles: dict[str, Role] | None = None, **policy: object) -> Story:

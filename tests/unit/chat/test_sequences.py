@@ -2,10 +2,13 @@
 
 Mutants that these tests were seen to kill: `_persist` without the regions that are left; `_leaving` that forgets the
 stage; `is_full` that is never asked; a finalizer written without a version; `_trim` that looks at the rollout's state
-only; `NotServed` taken for `NotFound`.
+only; `NotServed` taken for `NotFound`; pods that are asked once; words that are forgotten between two looks; a slow
+region that is asked.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -136,6 +139,79 @@ async def test_a_region_that_is_refused_keeps_the_revision_that_it_runs() -> Non
     operator.fleet.put(site)
     await operator.work(1, ready=False)
     assert kept <= world.members["sgp"].names(CONFIG_MAPS), "its pods read it"
+
+
+class Pods:
+    """The pods of a region: how often they were asked, and what they say."""
+
+    def __init__(self, world: World, region: str) -> None:
+        self.asked = 0
+        self.state: Body = {"running": {}}
+        world.members[region].pages = self._pages  # type: ignore[method-assign]
+
+    async def _pages(self, *_: object, **__: object) -> Any:
+        self.asked += 1
+        container = {"name": "chat", "ready": False, "state": self.state}
+        yield [{"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}], "1"
+
+
+async def moved_and_not_ready() -> tuple[World, Operator, Pods]:
+    """A service that runs, and whose pods of a new version do not get ready in its one region."""
+    world = World("hkg")
+    operator = Operator(world)
+    operator.take_in(world.edit("hkg"))
+    await operator.work()
+    pods = Pods(world, "hkg")
+    operator.take_in(world.edit("hkg", image="chat:2"))
+    await operator.work(1, ready=False)
+    for (gvr, _, _), body in world.members["hkg"].objects.items():
+        if gvr == DEPLOYMENTS:
+            body["status"] |= {"observedGeneration": body["metadata"]["generation"], "readyReplicas": 0}
+            body["metadata"]["resourceVersion"] = world.hub.version()
+            operator.members["hkg"].store.upsert(gvr, body, moved=True)
+    await operator.work(2, seconds=10, ready=False)
+    return world, operator, pods
+
+
+def said(world: World) -> str:
+    (message,) = [entry["message"] for entry in world.status["conditions"] if entry["type"] == "Ready"]
+    return str(message)
+
+
+async def test_pods_that_keep_a_region_waiting_are_asked_again_until_it_is_ready() -> None:
+    world, operator, pods = await moved_and_not_ready()
+    assert pods.asked == 1 and "readiness probe fails" in said(world)
+    writes = world.hub.writes
+    await operator.work(1, seconds=20, ready=False)
+    result = await operator.work(1, seconds=20, ready=False)
+    assert result.requeue_after == 20, "nothing else would wake it"
+    assert (pods.asked, world.hub.writes) == (2, writes), "the same words are not written again"
+    pods.state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    await operator.work(1, seconds=1, ready=False)
+    assert "pod p: CrashLoopBackOff" in said(world)
+    asked, writes = pods.asked, world.hub.writes
+    await operator.work(5, seconds=1, ready=False)
+    assert (pods.asked, world.hub.writes) == (asked, writes), "not at every look, and what was told is remembered"
+    await operator.work(8, seconds=60)
+    asked = pods.asked
+    result = await operator.work(2, seconds=60)
+    assert world.status["rollout"]["phase"] == "Complete" and pods.asked == asked
+    assert result.requeue_after is None
+
+
+async def test_a_slow_region_is_not_asked_and_what_it_said_stays() -> None:
+    world, operator, pods = await moved_and_not_ready()
+    gate = world.members["hkg"].gate = Gate("hkg", world.clock.monotonic)
+    gate.enter()
+    await world.clock.advance(SLOW_AFTER + 1)
+    asked, writes = pods.asked, world.hub.writes
+    pods.state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    result = await operator.work(3, seconds=25, ready=False)
+    assert (pods.asked, world.hub.writes) == (asked, writes) and "readiness probe fails" in said(world)
+    assert result.requeue_after is not None and result.requeue_after >= 1
+    operator.take_in(world.edit("hkg", image="chat:3"))
+    await operator.work(2, seconds=1, ready=False)
+    assert "readiness probe fails" not in said(world), "that was another version's"
 
 
 async def test_a_service_that_is_deleted_leaves_nothing() -> None:

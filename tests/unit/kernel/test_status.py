@@ -1,6 +1,7 @@
 """Which turns of conditions become events, and which of those are warnings.
 
-Mutants that these tests were seen to kill: every False a warning; RollingBack a normal event; a reason told twice.
+Mutants that these tests were seen to kill: every False a warning; RollingBack a normal event; a reason told twice;
+progress a warning because something else stalls; a reason for a note.
 """
 
 from __future__ import annotations
@@ -50,3 +51,18 @@ def test_bad_news_is_a_warning(conditions: dict[str, tuple[str, str]], reason: s
 def test_deleting_is_no_warning_even_when_it_cannot_go_on() -> None:
     after = status(Deleting=("True", "RegionUnreachable"), Stalled=("True", "RegionUnreachable"))
     assert [turn.warning for turn in turns({}, after)] == [False]
+
+
+def test_progress_is_no_warning_also_while_something_else_stalls() -> None:
+    after = status(
+        Ready=("False", "NamespaceMissing"), RolledOut=("False", "RollingOut"), Stalled=("True", "NamespaceMissing")
+    )
+    told = {turn.reason: turn.warning for turn in turns(HEALTHY, after)}
+    assert told == {"NamespaceMissing": True, "RollingOut": False}
+
+
+def test_what_has_no_message_is_told_in_words_all_the_same() -> None:
+    after = status(Placed=("True", "Placed"))
+    after["conditions"][0]["message"] = ""
+    (turn,) = turns(status(Placed=("False", "RegionUnreachable")), after)
+    assert turn.message == "Placed is True"

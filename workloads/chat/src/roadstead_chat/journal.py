@@ -51,7 +51,10 @@ class Journal:
             if floor:
                 self.floors[name] = floor
         own = self._origin_id(self.store)
-        (self.head,) = self._db.execute("SELECT coalesce(max(pos), 0) FROM messages").fetchone()
+        (last_place,) = self._db.execute("SELECT coalesce(max(pos), 0) FROM messages").fetchone()
+        # What retention removed had places too, and others remember them: none is given twice. Each message raises a
+        # number of its origin by one at least, so their sum is never below a place that was given.
+        self.head = max(last_place, sum(self.held.values()))
         (last,) = self._db.execute("SELECT max(accepted_us) FROM messages WHERE origin = ?", (own,)).fetchone()
         self._last_us = last or 0
         (self._session_rev,) = self._db.execute("SELECT coalesce(max(rev), 0) FROM sessions").fetchone()
@@ -250,13 +253,14 @@ class Journal:
     def expire_sessions(self, before_us: int, limit: int) -> int:
         """Remove resume cursors and the memory of sends that were last touched before ``before_us``."""
         removed = 0
-        for table, key, age in (
-            ("sends", "account, room, client_id", "accepted_us"),
-            ("sessions", "account, device, room, origin", "updated_us"),
+        for table, key, age, but in (
+            ("sends", "account, room, client_id", "accepted_us", ""),
+            # The last change stays: the next one must have a higher number, also after a restart.
+            ("sessions", "account, device, room, origin", "updated_us", "AND rev < (SELECT max(rev) FROM sessions)"),
         ):
             removed += self._db.execute(
                 f"DELETE FROM {table} WHERE ({key}) IN"  # noqa: S608  names from the tuple above
-                f" (SELECT {key} FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT ?)",
+                f" (SELECT {key} FROM {table} WHERE {age} < ? {but} ORDER BY {age} LIMIT ?)",
                 (before_us, limit),
             ).rowcount
         return removed

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
-from roadstead_chat.cursor import Vector, missing
+from roadstead_chat.cursor import Vector, covers, missing
 from roadstead_chat.messages import Message
 from roadstead_chat.milestones import Milestones
 from roadstead_chat.protocol import message_frame
@@ -69,7 +69,7 @@ class Relay:
         """Wait until the store holds ``wanted``, at most so long; return what is still missing."""
         try:
             async with asyncio.timeout(seconds):
-                await self._milestones.until(lambda: not missing(self.held, wanted))
+                await self._milestones.until(lambda: all(covers(self.held, *number) for number in wanted.items()))
         except TimeoutError:
             return missing(self.held, wanted)
         return {}
