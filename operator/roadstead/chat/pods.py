@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,12 +13,30 @@ from roadstead.kernel.store import WorkloadStatus
 
 PATIENCE: Final = timedelta(seconds=10)
 """What pods get to start before they are asked what keeps them; most never are."""
+AGAIN: Final = timedelta(seconds=20)
+"""After how long pods that still wait are asked again: a probe that fails becomes a crash loop, an image is found."""
+SHARE: Final = 20
+"""The longer a region waits, the less often its pods are asked: not before a twentieth of that time is over."""
+SELDOM: Final = timedelta(minutes=1)
+"""After how long they are asked again at the latest."""
 MESSAGE_LENGTH: Final = 300
 _ON_ITS_WAY: Final = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the pods of a region said when they were asked; ``words`` are empty when none of them told anything."""
+
+    at: datetime
+    words: str
+
+
 def ask_in(
-    entry: ServiceRegionStatus | None, workload: WorkloadStatus | None, limit: timedelta, now: datetime
+    entry: ServiceRegionStatus | None,
+    workload: WorkloadStatus | None,
+    limit: timedelta,
+    now: datetime,
+    asked: datetime | None = None,
 ) -> float | None:
     """In how many seconds the pods of a region should be asked what keeps them; None when nothing waits for them.
 
@@ -26,12 +45,22 @@ def ask_in(
         workload: its Deployment or StatefulSet.
         limit: ``spec.rollout.progressDeadline``; by then they have been asked.
         now: the present moment.
+        asked: when they were asked last; what they said before the region was moved is of other pods.
     """
     if entry is None or entry.since is None or entry.stage not in (RegionStage.UPDATING, RegionStage.BAKING):
         return None
     if workload is None or not workload.replicas or is_ready(workload):
         return None
-    return max(0.0, (entry.since + min(PATIENCE, limit / 2) - now).total_seconds())
+    due = entry.since + min(PATIENCE, limit / 2)
+    if asked is not None and entry.since <= asked <= now:
+        due = asked + _pause(now - entry.since, limit)
+    return max(0.0, (due - now).total_seconds())
+
+
+def _pause(waited: timedelta, limit: timedelta) -> timedelta:
+    """How long pods are left alone once they were asked."""
+    pause = min(max(AGAIN, waited / SHARE), SELDOM)
+    return min(pause, limit / 2) if waited < limit else pause
 
 
 def obstacle(pods: Iterable[Mapping[str, Any]]) -> str:
@@ -69,6 +98,8 @@ def _obstacles(pod: Mapping[str, Any]) -> Iterator[str]:
         elif ended.get("exitCode"):
             yield _exit(container, ended)
         elif "running" in state and container.get("ready") is False:
+            if last.get("exitCode"):  # between two crashes; the probe fails because of the last one
+                yield f"{_exit(container, last)} and was started again"
             yield f"container {container.get('name')} runs, but its readiness probe fails"
 
 

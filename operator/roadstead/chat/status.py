@@ -205,7 +205,7 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
     status = ChatServiceStatus(
         observed_generation=facts.service.metadata.generation,
         revision=state.target,
-        image=_cut(", ".join(dict.fromkeys(region.image for region in placed if region.image)), MESSAGE_LENGTH),
+        image=_cut(", ".join(dict.fromkeys(region.image for region in placed if _runs(facts, region))), MESSAGE_LENGTH),
         ready_regions=f"{sum(subject.ready for subject in subjects)}/{len(subjects)}",
         regions=_bounded(placed, left),
         rollout=_rollout_status(facts.decision, len(subjects), images),
@@ -214,7 +214,7 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
     )
     found = conditions.Service(
         subjects=subjects,
-        leaving=tuple(region.name for region in left),
+        leaving={region.name: region.message for region in left},
         decision=facts.decision,
         autoscaled=facts.service.spec.autoscaling is not None,
         peaks=facts.floor.active,
@@ -242,10 +242,9 @@ def deleting(
     """The status of a service that is being deleted: which regions still hold something of it, and why."""
     before = {region.name: region for region in status.regions}
     left = tuple(_leaving(outcome, before.get(outcome.region)) for outcome in outcomes.values())
-    blocked = {
-        outcome.region: outcome.message for outcome in outcomes.values() if outcome.kind is not OutcomeKind.REMOVING
-    }
-    changed = conditions.deleting(status.conditions, tuple(region.name for region in left), blocked, generation, now)
+    going = {o.region: o.message for o in outcomes.values() if o.kind is OutcomeKind.REMOVING}
+    blocked = {o.region: o.message for o in outcomes.values() if o.kind is not OutcomeKind.REMOVING}
+    changed = conditions.deleting(status.conditions, going, blocked, generation, now)
     return status.model_copy(
         update={
             "observed_generation": generation,
@@ -262,6 +261,7 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
     state = facts.decision.state.regions.get(name)
     view = next((view for view in facts.views if view.name == name), None)
     outcome = facts.outcomes.get(name)
+    held = placement.verdict is Verdict.HELD
     ready = view is not None and state is not None and view.reachable and view.ready and view.runs == state.revision
     if not placement.writable:
         return Subject(name, placement.reason, placement.message, placed=False, stuck=not placement.counts)
@@ -274,11 +274,26 @@ def _subject(placement: Placement, facts: Facts) -> Subject:
             stuck=outcome.kind in _STUCK,
             conflict=outcome.kind in (OutcomeKind.CONFLICT, OutcomeKind.CONTESTED),
             ready=ready and outcome.kind is OutcomeKind.CONTESTED,
+            held=held,
         )
     if (overdue := facts.decision.overdue.get(name)) is not None:
         return Subject(name, overdue.reason, overdue.message, stuck=True)
     message = "" if ready else _named(name, _detail(outcome) or "not looked at yet")
-    return Subject(name, None if ready else Reason.PROGRESSING, message, ready=ready)
+    return Subject(
+        name,
+        None if ready else Reason.PROGRESSING,
+        message,
+        ready=ready,
+        held=held,
+        pods="" if ready else _words(outcome),
+    )
+
+
+def _words(outcome: RegionOutcome | None) -> str:
+    """What keeps the pods, in the words of the cluster alone."""
+    if outcome is None or (workload := outcome.workload) is None:
+        return ""
+    return workload.failure or outcome.pods
 
 
 _UNPLACED: Final = (OutcomeKind.UNREACHABLE, OutcomeKind.NAMESPACE_MISSING, OutcomeKind.BLOCKED)
@@ -341,6 +356,14 @@ def _region_status(
             "since": state.since,
         }
     )
+
+
+def _runs(facts: Facts, region: ServiceRegionStatus) -> bool:
+    """Whether the image that is recorded of a region runs there, as far as is known."""
+    outcome = facts.outcomes.get(region.name)
+    if outcome is None or outcome.kind is OutcomeKind.UNREACHABLE:
+        return bool(region.image and region.applied)
+    return bool(region.image) and outcome.workload is not None
 
 
 def _is_held(facts: Facts, region: str) -> bool:

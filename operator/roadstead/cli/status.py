@@ -135,9 +135,16 @@ class _View:
     def print(self) -> None:
         if self.question.output is Format.TABLE:
             out = console()
-            out.print(self.drawn(out.width))
+            with out.capture() as captured:
+                out.print(self.drawn(out.width))
+            sys.stdout.write(_unpadded(captured.get()))
         else:
             data(self.plain(), self.question.output)
+
+
+def _unpadded(drawn: str) -> str:
+    """Without the spaces that make all lines of a table as long as the longest: in a pipe, that may be screens."""
+    return "\n".join(line.rstrip(" ") for line in drawn.split("\n"))
 
 
 async def _follow(hub: Hub, view: _View) -> None:

@@ -1,9 +1,14 @@
-"""Kubernetes events on transitions, deduplicated; a lost event is never a reason to fail."""
+"""Kubernetes events on transitions, bounded; a lost event is never a reason to fail.
+
+The same event again is no repeat: the condition turned again, or the repair was made again, and whoever reads the
+events must see how they end. What flaps is bounded by a bucket instead, as in client-go's spam filter.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roadstead.kernel import objects
@@ -12,14 +17,40 @@ from roadstead.kernel.clock import Clock
 from roadstead.kernel.errors import Fatal, RoadsteadError
 from roadstead.kernel.objects import Key
 
-REPEAT_AFTER = 600.0
-"""Seconds during which the same event of the same object is not sent again."""
+BURST = 25
+"""Events with the same reason about the same object that may come at once; client-go's number."""
+REFILL = 300.0
+"""Seconds after which one more may come; client-go's number."""
 REMEMBERED = 20_000
-"""How many recent events are remembered; above that the oldest are forgotten."""
+"""How many buckets are remembered; above that those that were used least recently are forgotten, and full again."""
 NOTE_LIMIT = 1024
 """Bytes of a note in UTF-8; the API server refuses more."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """How many more events with one reason about one object may be posted.
+
+    One for each reason: repairs that are made again and again may not keep a failed rollout from being told.
+    """
+
+    left: float = BURST
+    at: float = 0.0
+    held_back: int = 0
+
+    def filled(self, now: float) -> Bucket:
+        """The bucket as it is now: one more event for each `REFILL` seconds, and never more than `BURST`."""
+        return replace(self, left=min(BURST, self.left + (now - self.at) / REFILL), at=now)
+
+    def posted(self) -> Bucket:
+        """After an event that told how many had been held back before it."""
+        return replace(self, left=self.left - 1.0, held_back=0)
+
+    def refused(self) -> Bucket:
+        """After an event that was not posted."""
+        return replace(self, held_back=self.held_back + 1)
 
 
 class EventRecorder:
@@ -35,7 +66,7 @@ class EventRecorder:
         self._client = client
         self._clock = clock
         self._instance = instance[:128]
-        self._recent: dict[tuple[Key, str, str], float] = {}
+        self._buckets: dict[tuple[Key, str], Bucket] = {}
 
     async def emit(
         self,
@@ -53,16 +84,18 @@ class EventRecorder:
             regarding: the object that it is about.
             kind: its kind.
             reason: one CamelCase word, for machines.
-            note: a sentence, for people.
+            note: a sentence, for people; how many like it were held back before is added.
             action: what was done, one CamelCase word.
             warning: type Warning instead of Normal.
         """
         metadata = regarding["metadata"]
         key = Key(kind, metadata.get("namespace", ""), metadata["name"])
         now = self._clock.monotonic()
-        if now - self._recent.get((key, reason, note), float("-inf")) < REPEAT_AFTER:
+        bucket = self._buckets.get((key, reason), Bucket(at=now)).filled(now)
+        if bucket.left < 1.0:
+            self._remember((key, reason), bucket.refused())
             return False
-        self._remember((key, reason, note), now)
+        self._remember((key, reason), bucket.posted())
         namespace = metadata.get("namespace") or "default"
         reference = {
             "apiVersion": regarding["apiVersion"],
@@ -81,7 +114,7 @@ class EventRecorder:
             "action": action,
             "reason": reason,
             "regarding": reference,
-            "note": _shortened(note),
+            "note": noted(note, bucket.held_back),
             "type": "Warning" if warning else "Normal",
         }
         try:
@@ -93,16 +126,22 @@ class EventRecorder:
             return False
         return True
 
-    def _remember(self, what: tuple[Key, str, str], now: float) -> None:
-        self._recent.pop(what, None)
-        self._recent[what] = now
-        while len(self._recent) > REMEMBERED:
-            del self._recent[next(iter(self._recent))]
+    def _remember(self, what: tuple[Key, str], bucket: Bucket) -> None:
+        self._buckets.pop(what, None)
+        self._buckets[what] = bucket
+        while len(self._buckets) > REMEMBERED:
+            del self._buckets[next(iter(self._buckets))]
 
 
-def _shortened(note: str) -> str:
+def noted(note: str, held_back: int) -> str:
+    """The note as it is sent: no longer than the API server takes, and with what was held back at its end."""
+    more = f" ({held_back} more like this were not posted)" if held_back else ""
+    return _shortened(note, NOTE_LIMIT - len(more.encode())) + more
+
+
+def _shortened(note: str, limit: int) -> str:
     content = note.encode()
-    if len(content) <= NOTE_LIMIT:
+    if len(content) <= limit:
         return note
     ellipsis = "…"
-    return content[: NOTE_LIMIT - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
+    return content[: limit - len(ellipsis.encode())].decode(errors="ignore") + ellipsis

@@ -28,12 +28,15 @@ _NEWS = ("Ready", "Placed", "RolledOut", "Conflict", "Deleting", "Connected")
 _BAD_NEWS = (Reason.ROLLING_BACK,)
 """Reasons that are a warning although the operator gets further by itself."""
 
+_PROGRESS = (Reason.PROGRESSING, Reason.WAITING, Reason.ROLLING_OUT, Reason.BAKING, Reason.PAUSED)
+"""Reasons that are no warning, also while something else stalls: what they tell of goes on, or was asked for."""
+
 
 def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]:
     """The conditions that turned between two statuses, each reason told once.
 
     A turn is a warning only when nothing gets further by itself (``Stalled``) or it is itself bad news: work that goes
-    on as it should is not.
+    on as it should is not, whatever stands still beside it.
     """
     old = {condition["type"]: condition for condition in before.get("conditions") or ()}
     new = {condition["type"]: condition for condition in after.get("conditions") or ()}
@@ -50,8 +53,9 @@ def turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Turn]
         told.add(condition["reason"])
         lost = name == "Connected" and condition["status"] == "False"
         bad = name == "Conflict" or lost or condition["reason"] in _BAD_NEWS
-        waits = name != "Deleting" and condition["status"] == "False" and stalled
-        yield Turn(condition["reason"], condition["message"] or name, warning=bad or waits)
+        waits = stalled and condition["status"] == "False" and condition["reason"] not in _PROGRESS
+        note = condition["message"] or f"{name} is {condition['status']}"
+        yield Turn(condition["reason"], note, warning=bad or (waits and name != "Deleting"))
 
 
 async def write(ctx: Context, gvr: Gvr, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:

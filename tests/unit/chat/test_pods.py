@@ -1,7 +1,8 @@
 """What is made of pods that do not become ready.
 
 Mutants that these tests were seen to kill: the oldest pod speaks; a pod that is going speaks; a container that is being
-made counts as an obstacle; a settled region is asked; patience beyond the deadline.
+made counts as an obstacle; a settled region is asked; patience beyond the deadline; a region that was asked is never
+asked again; what was told before a region was moved counts as an answer; a probe blamed for a container that crashes.
 """
 
 from __future__ import annotations
@@ -59,9 +60,13 @@ KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
             pod("p", {"name": "chat", "ready": False, "state": {"running": {}}}),
             "container chat runs, but its readiness probe fails",
         ),
+        (
+            pod("p", {"name": "chat", "ready": False, "state": {"running": {}}, "lastState": ENDED}),
+            "container chat ended with exit code 1 (Error) and was started again",
+        ),
         (pod("p", initContainerStatuses=[waiting("ErrImagePull", "no such host")]), "ErrImagePull: no such host"),
     ],
-    ids=["unschedulable", "image", "config", "crash loop", "killed", "probe", "init container"],
+    ids=["unschedulable", "image", "config", "crash loop", "killed", "probe", "started again", "init container"],
 )
 def test_the_words_are_theirs(status: dict[str, Any], expected: str) -> None:
     assert obstacle([status]) == f"pod p: {expected}"
@@ -131,3 +136,25 @@ def test_nobody_is_asked_where_nothing_is_waited_for(
     entry: ServiceRegionStatus | None, workload: WorkloadStatus | None
 ) -> None:
     assert ask_in(entry, workload, LIMIT, NOW + timedelta(hours=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("waited", "since_asked", "limit", "expected"),
+    [
+        pytest.param(30, 0, LIMIT, 20, id="asked just now"),
+        pytest.param(30, 15, LIMIT, 5, id="asked a while ago"),
+        pytest.param(30, 20, LIMIT, 0, id="it is time"),
+        pytest.param(595, 0, LIMIT, 29.75, id="the longer it waits, the less often"),
+        pytest.param(86_400, 0, LIMIT, 60, id="never less often than once a minute"),
+        pytest.param(2, 0, timedelta(seconds=4), 2, id="once more at a short deadline"),
+        pytest.param(86_400, 0, timedelta(seconds=4), 60, id="a short deadline that is long over"),
+        pytest.param(30, 40, LIMIT, 0, id="asked before it was moved"),
+        pytest.param(5, 40, LIMIT, 5, id="asked before it was moved, and it was moved just now"),
+        pytest.param(30, -3600, LIMIT, 0, id="the clock went back"),
+    ],
+)
+def test_pods_are_asked_again_while_they_are_waited_for(
+    waited: int, since_asked: int, limit: timedelta, expected: float
+) -> None:
+    now = NOW + timedelta(seconds=waited)
+    assert ask_in(ENTRY, WORKLOAD, limit, now, asked=now - timedelta(seconds=since_asked)) == expected

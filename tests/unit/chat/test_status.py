@@ -16,7 +16,11 @@ from unit.chat.services import service
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 REGIONS = {name: RegionFacts(name, "HK") for name in ("hkg", "sgp")}
-TOPOLOGY: dict[str, Any] = {"topology": {"regions": [{"name": "hkg"}, {"name": "sgp"}]}}
+# With the times that the passes tell of: they are not about the API's defaults.
+SPEC: dict[str, Any] = {
+    "topology": {"regions": [{"name": "hkg"}, {"name": "sgp"}]},
+    "rollout": {"bakeTime": "60s", "progressDeadline": "10m"},
+}
 
 
 def pods(ready: int, wanted: int = 2, **fields: Any) -> WorkloadStatus:
@@ -32,7 +36,7 @@ class Told:
     """Passes over one service, each beginning with the status that the one before left."""
 
     def __init__(self, spec: dict[str, Any] | None = None) -> None:
-        self.spec = {**TOPOLOGY, **(spec or {})}
+        self.spec = {**SPEC, **(spec or {})}
         self.regions = dict(REGIONS)
         self.now = NOW
         self.generation = 1
@@ -326,9 +330,122 @@ def test_a_rollback_says_why_and_stays_stalled_until_the_spec_changes() -> None:
     found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
     assert found.rollout.phase == "RolledBack"
     assert truth(found)["Stalled"] == ("True", "RolledBack")
-    assert "exceeded quota" in of(found, "Stalled").message
+    for kind in ("Ready", "Stalled"):
+        assert "exceeded quota" in of(found, kind).message
+        assert of(found, kind).message.endswith(
+            "; every region runs revision r1 again; change the spec, or set spec.rollout.state to Paused and back to "
+            "Running to try again"
+        )
+    assert of(found, "RolledOut").message == "0 of 2 regions run revision r2; the condition Ready says why"
+    assert of(found, "Reconciling").message == "the condition Stalled says why nothing is under way"
+    assert "every region" not in found.rollout.message, "it is what is remembered"
+    assert told.passed(outcome("hkg"), outcome("sgp"), target="r2") == found
     assert [region.phase for region in found.regions] == ["Ready", "Ready"]
     assert found.ready_regions == "2/2"
+
+
+def test_a_rollback_does_not_speak_for_a_region_that_has_not_returned() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    told.passed(outcome("hkg", workload=pods(1)), outcome("sgp"), target="r2")
+    told.regions["hkg"] = RegionFacts("hkg", "HK", reachable=False, message="connection refused")
+    found = told.passed(outcome("sgp"), target="r2")
+    assert found.rollout.phase == "RolledBack"
+    assert "; 1 of 2 regions run revision r1 again; waiting for hkg to be reachable again; change the spec" in (
+        of(found, "Stalled").message
+    )
+    assert "every region" not in of(found, "Stalled").message
+
+
+def test_a_rollout_that_stopped_says_how_to_go_on() -> None:
+    told = Told({"rollout": {"onFailure": "Pause"}}).running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    told.now += timedelta(minutes=10)
+    found = told.passed(outcome("hkg", workload=pods(1)), outcome("sgp"), target="r2")
+    assert found.rollout.phase == "Failed"
+    assert "Paused and back to Running to try again" in of(found, "RolledOut").message
+
+
+def test_what_keeps_the_pods_is_told_of_the_whole_service() -> None:
+    told = Told().running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    bad = outcome("hkg", workload=pods(2, replicas=3, updated=1), pods="pod p: CrashLoopBackOff")
+    found = told.passed(bad, outcome("sgp"), target="r2")
+    for kind in ("Ready", "RolledOut"):
+        assert of(found, kind).message == (
+            "0 of 2 regions run revision r2; waiting for hkg to become ready; region hkg: pod p: CrashLoopBackOff"
+        )
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after a progress deadline"])
+def test_what_only_a_cordoned_region_lacks_waits_for_a_person(late: bool) -> None:
+    told = Told({"rollout": {"bakeTime": "0s"}}).running()
+    told.regions["hkg"] = RegionFacts("hkg", "HK", cordoned=True)
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert truth(found)["Stalled"][0] == "False", "Singapore is under way"
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert found.rollout.phase == "Progressing"
+    if late:
+        told.now += timedelta(minutes=10)
+        found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+        assert found.rollout.phase == "Complete"
+    for kind, holds in (("Ready", "False"), ("RolledOut", "False"), ("Stalled", "True"), ("Reconciling", "False")):
+        assert truth(found)[kind] == (holds, "RegionCordoned")
+    assert of(found, "Ready").message == (
+        "1 of 2 regions run revision r2; cordoned: hkg; uncordon it (roadstead region uncordon hkg) or take it out of "
+        "spec.topology.regions"
+    )
+    busy = outcome("hkg", OutcomeKind.WAITING, message="429")
+    assert truth(told.passed(busy, outcome("sgp"), target="r2"))["Stalled"] == ("True", "RegionCordoned"), "it is still"
+    told.regions["sgp"] = RegionFacts("sgp", "HK", reachable=False, message="connection refused")
+    found = told.passed(outcome("hkg"), target="r2")
+    assert truth(found)["Stalled"] == ("True", "RegionCordoned"), "that somebody else is away is not for a person"
+
+
+def test_what_is_under_way_in_a_cordoned_region_is_finished_and_waits_for_nobody() -> None:
+    told = Told({"rollout": {"maxParallelRegions": 2}}).running()
+    told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    told.regions = {name: RegionFacts(name, "HK", cordoned=True) for name in told.regions}
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert (truth(found)["Ready"], truth(found)["Stalled"][0]) == (("False", "Baking"), "False")
+    told.now += timedelta(seconds=30)
+    found = told.passed(outcome("hkg", workload=pods(1)), outcome("sgp"), target="r2")
+    bad = outcome("hkg", workload=pods(1), pods="pod p: CrashLoopBackOff")
+    assert "CrashLoopBackOff" in of(told.passed(bad, outcome("sgp"), target="r2"), "Ready").message
+
+
+def test_a_cordoned_region_in_a_paused_rollout_is_no_fault() -> None:
+    told = Told({"rollout": {"bakeTime": "0s", "state": "Paused"}}).running()
+    told.regions["hkg"] = RegionFacts("hkg", "HK", cordoned=True)
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert (truth(found)["Ready"], truth(found)["Stalled"][0]) == (("False", "Paused"), "False")
+    told.spec["rollout"] = {"bakeTime": "0s"}
+    for _ in range(2):
+        found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert truth(found)["Stalled"] == ("True", "RegionCordoned")
+    told.spec["rollout"] = {"bakeTime": "0s", "state": "Paused"}
+    found = told.passed(outcome("hkg"), outcome("sgp"), target="r2")
+    assert (truth(found)["Ready"], truth(found)["Stalled"][0]) == (("False", "Paused"), "False"), "a person's own wish"
+
+
+def test_no_image_is_said_to_run_where_there_is_no_workload() -> None:
+    told = Told()
+    missing = missing_in("hkg")
+    assert told.passed(missing, missing_in("sgp")).image == ""
+    assert told.passed(missing, outcome("sgp")).image == told.service.spec.image
+    told.regions["sgp"] = RegionFacts("sgp", "HK", reachable=False, message="connection refused")
+    assert told.passed(missing).image == told.service.spec.image, "it runs there although it cannot be seen"
+
+
+def missing_in(region: str) -> RegionOutcome:
+    return outcome(region, OutcomeKind.NAMESPACE_MISSING, workload=None, applied="")
+
+
+def test_being_placed_again_is_told_in_words() -> None:
+    assert of(Told().running().passed(outcome("hkg"), outcome("sgp")), "Placed").message == (
+        "every region of the topology can be written"
+    )
 
 
 def test_a_failure_is_told_in_the_words_that_the_cluster_used_last_time() -> None:
@@ -403,6 +520,21 @@ def test_deletion_names_the_regions_that_hold_it_up() -> None:
     found = status.deleting(told.service.status, {"hkg": outcome("hkg", OutcomeKind.REMOVING)}, 1, NOW)
     assert truth(found)["Deleting"] == ("True", "Deleting")
     assert truth(found)["Stalled"][0] == "False"
+    assert of(found, "Deleting").message == "removing what is in hkg"
+
+
+def test_what_holds_a_deletion_or_a_leaving_up_is_named() -> None:
+    told = Told().running()
+    words = "region sgp: StatefulSet bank/desk-sgp is still being deleted (look at its finalizers)"
+    held = outcome("sgp", OutcomeKind.REMOVING, message=words)
+    found = status.deleting(told.service.status, {"hkg": outcome("hkg", OutcomeKind.REMOVING), "sgp": held}, 1, NOW)
+    assert of(found, "Deleting").message == f"removing what is in hkg; {words}"
+    away = outcome("hkg", OutcomeKind.UNREACHABLE, message="region hkg cannot be cleaned up: connection refused")
+    found = status.deleting(told.service.status, {"sgp": held, "hkg": away}, 1, NOW)
+    assert truth(found)["Deleting"] == ("True", "DeletionBlocked")
+    assert of(found, "Deleting").message == f"region hkg cannot be cleaned up: connection refused; {words}"
+    told.spec["topology"] = {"regions": [{"name": "hkg"}]}
+    assert of(told.passed(outcome("hkg"), held), "Ready").message == words
 
 
 @pytest.mark.parametrize(
