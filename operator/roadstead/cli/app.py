@@ -28,8 +28,6 @@ region = typer.Typer(help="Add, list and cordon regions.", no_args_is_help=True,
 app.add_typer(region, name="region")
 
 SYSTEM_NAMESPACE = "roadstead-system"
-TERMINATED = 143
-"""Exit code after SIGTERM, as every shell has it."""
 GRACE = 2.0
 """Seconds after SIGTERM in which a command closes what is open; then it ends all the same."""
 
@@ -308,7 +306,7 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
         if task is not None:
             loop.call_soon_threadsafe(task.cancel)
         # Whoever sends it need not send another when we wait for a pipe or for a name server.
-        last = threading.Timer(GRACE, os._exit, (TERMINATED,))
+        last = threading.Timer(GRACE, os._exit, (ExitCode.TERMINATED,))
         last.daemon = True
         last.start()
 
@@ -317,7 +315,7 @@ async def _terminable(work: Coroutine[Any, Any, None]) -> None:
         await work
     except asyncio.CancelledError:
         if terminated:
-            raise typer.Exit(TERMINATED) from None
+            raise typer.Exit(ExitCode.TERMINATED) from None
         raise
     finally:
         signal.signal(signal.SIGTERM, former)

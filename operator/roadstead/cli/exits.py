@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     REFUSED = 8
     """A cluster refused what was to be written, or it is there already."""
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class Failure(Exception):

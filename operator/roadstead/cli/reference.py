@@ -26,6 +26,7 @@ EXIT_CODES = {
     ExitCode.CHANGES: "`explain-plan --fail-on-changes`: something would be changed.",
     ExitCode.REFUSED: "A cluster refused what was to be written, or something is there already.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
+    ExitCode.TERMINATED: "Ended by SIGTERM.",
 }
 
 

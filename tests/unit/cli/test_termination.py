@@ -22,7 +22,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roadstead.cli.app import TERMINATED
 from roadstead.cli.exits import ExitCode
 from unit.kernel.kubeconfigs import AUTHORITY, PAIR, b64, document
 
@@ -111,7 +110,7 @@ def start(tmp_path: Path, temporary: Path) -> Iterator[Start]:
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        pytest.param(signal.SIGTERM, TERMINATED, id="told to end"),
+        pytest.param(signal.SIGTERM, ExitCode.TERMINATED, id="told to end"),
         pytest.param(signal.SIGINT, ExitCode.INTERRUPTED, id="interrupted"),
         pytest.param(signal.SIGKILL, -signal.SIGKILL, id="killed"),
     ],
@@ -154,7 +153,7 @@ def test_one_signal_ends_a_command_whose_loop_gets_no_turn() -> None:
         try:
             assert process.stdout is not None and process.stdout.readline() == b"reads\n"
             process.terminate()
-            assert process.wait(timeout=30) == TERMINATED
+            assert process.wait(timeout=30) == ExitCode.TERMINATED
         finally:
             process.kill()
 
