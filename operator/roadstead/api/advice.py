@@ -8,9 +8,12 @@ from datetime import timedelta
 
 from roadstead.api.chatservice import ChatService, ChatServiceSpec, TopologyMode
 from roadstead.api.duration import format_duration
-from roadstead.api.quantity import percent_or_count
+from roadstead.api.quantity import amount, percent_or_count
 from roadstead.api.region import Region
-from roadstead.api.relay import OPTIONS, PREFIX, nearest_option
+from roadstead.api.relay import KEYS, OPTIONS, PREFIX, is_key, nearest_option
+
+SMALLEST_VOLUME = 16 * 1024**2
+"""Bytes; what is smaller is a forgotten unit. The relay's empty store has 100 KiB."""
 
 
 def advise(obj: Region | ChatService) -> list[str]:
@@ -151,6 +154,23 @@ def _no_option_of_the_relay(spec: ChatServiceSpec) -> Iterator[str]:
             )
 
 
+def _relay_without_keys(spec: ChatServiceSpec) -> Iterator[str]:
+    cure = "write the public key that roadstead-chat-load keygen prints; several with commas between"
+    if KEYS not in spec.config:
+        yield f"spec.config has no {KEYS}, and without it the relay does not start; {cure}"
+        return
+    keys = [key for key in spec.config[KEYS].split(",") if key.strip()]
+    faulty = [position for position, key in enumerate(keys, 1) if not is_key(key)]
+    if faulty or not keys:
+        which = f"key {faulty[0]} in spec.config.{KEYS} is" if faulty else f"spec.config.{KEYS} is empty, which is"
+        yield f"{which} no Ed25519 key (32 bytes in base64), and the relay does not start with it; {cure}"
+
+
+def _tiny_storage(spec: ChatServiceSpec) -> Iterator[str]:
+    if spec.storage is not None and amount(spec.storage.size) < SMALLEST_VOLUME:
+        yield f"spec.storage.size is {spec.storage.size}, less than 16Mi: it is read as bytes; write a unit, as in 10Gi"
+
+
 def _hasty_probe(region: Region) -> Iterator[str]:
     if region.spec.probe.failure_threshold == 1:
         yield (
@@ -180,5 +200,7 @@ _CHAT_SERVICE: tuple[Callable[[ChatServiceSpec], Iterator[str]], ...] = (
     _sessions_outlive_transactions,
     _autoscaling_without_effect,
     _no_option_of_the_relay,
+    _relay_without_keys,
+    _tiny_storage,
 )
 _REGION: tuple[Callable[[Region], Iterator[str]], ...] = (_hasty_probe, _slow_probe)

@@ -382,7 +382,7 @@ class ChatServiceSpec(Model):
         "new version and is rolled out. Names that the operator sets itself are refused: "
         + ", ".join(RESERVED_ENV)
         + ".",
-        examples=[{"CHAT_TOKEN_PUBLIC_KEYS": "MCowBQYDK2VwAyEA"}],
+        examples=[{"CHAT_TOKEN_PUBLIC_KEYS": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}],
     )
     disruption_budget: DisruptionBudget | None = Field(
         default=None,  # not in the schema: a stored maxUnavailable would make it an error to apply minAvailable later

@@ -1,5 +1,7 @@
 """What the chat relay can be told by variables; tests/unit/api/test_relay.py holds the list against its code."""
 
+import base64
+import binascii
 import difflib
 
 # All of the relay's own but those in chatservice.RESERVED_ENV, which the operator sets or relies on.
@@ -17,8 +19,19 @@ OPTIONS = (
     "CHAT_TOKEN_PUBLIC_KEYS",
 )
 PREFIX = "CHAT_"
+KEYS = "CHAT_TOKEN_PUBLIC_KEYS"
+"""Without this one the relay does not start."""
+_KEY_BYTES = 32
 
 
 def nearest_option(name: str) -> str:
     """The option that somebody may have meant."""
     return difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)[0]
+
+
+def is_key(text: str) -> bool:
+    """Whether this is a public Ed25519 key as the relay reads it: 32 bytes in base64."""
+    try:
+        return len(base64.b64decode(text.strip(), validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False

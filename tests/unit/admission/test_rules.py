@@ -56,6 +56,7 @@ def chat(*regions: str, residency: tuple[str, ...] = (), **spec: Any) -> dict[st
         "replicas": 2,
         "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "256Mi"}},
         "tls": {"secretName": "chat-tls"},
+        "config": {"CHAT_TOKEN_PUBLIC_KEYS": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="},
         **spec,
     }
     if residency:

@@ -7,7 +7,8 @@ from roadstead.api.advice import advise
 from roadstead.api.parse import parse
 from specs import chat, region, samples
 
-CALM = {"spec.image": "registry.example/chat:1.4.0"}
+KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+CALM = {"spec.image": "registry.example/chat:1.4.0", "spec.config": {"CHAT_TOKEN_PUBLIC_KEYS": KEY}}
 
 
 def advice(**edits: Any) -> list[str]:
@@ -53,11 +54,21 @@ def test_nothing_to_say_about_a_sound_service() -> None:
             {"spec.topology": PASSIVE}, "spec.topology.mode is ActivePassive and spec.storage", id="no storage"
         ),
         pytest.param(
-            {"spec.config": {"CHAT_TOKEN_PUBLIC_KEY": "x", "CHAT_MAX_ROOMS": "9", "OTHER": "y"}},
-            "spec.config has the key CHAT_TOKEN_PUBLIC_KEY, which is no option of the relay and does nothing; write "
-            "CHAT_TOKEN_PUBLIC_KEYS, if that is meant, or remove it",
+            {"spec.config": {"CHAT_MAX_ROOM": "9", "CHAT_TOKEN_PUBLIC_KEYS": KEY, "OTHER": "y"}},
+            "spec.config has the key CHAT_MAX_ROOM, which is no option of the relay and does nothing; write "
+            "CHAT_MAX_ROOMS, if that is meant, or remove it",
             id="a misspelt option of the relay",
         ),
+        pytest.param({"spec.config": {}}, "spec.config has no CHAT_TOKEN_PUBLIC_KEYS", id="no key"),
+        pytest.param(
+            {"spec.config": {"CHAT_TOKEN_PUBLIC_KEYS": " ,"}}, "is empty, which is no Ed25519 key", id="empty"
+        ),
+        pytest.param(
+            {"spec.config": {"CHAT_TOKEN_PUBLIC_KEYS": f"{KEY}, PUBLIC-KEY"}},
+            "key 2 in spec.config.CHAT_TOKEN_PUBLIC_KEYS is no Ed25519 key",
+            id="a placeholder for a key",
+        ),
+        pytest.param({"spec.storage": {"size": "10"}}, "spec.storage.size is 10, less than 16Mi", id="ten bytes"),
         pytest.param(
             {"spec.retention": {"sessions": "2y", "transactions": "1y"}},
             "spec.retention.sessions is 2y, longer than transactions, which is 1y",
