@@ -90,6 +90,13 @@ class Member:
         """The optional types that the cluster serves, as their watches have found out."""
         return frozenset(watcher.gvr for watcher in self.watchers if watcher.gvr in OPTIONAL_TYPES and watcher.served)
 
+    def listing_stands_still(self) -> float:
+        """Seconds since anything came of what is still being listed; 0 when all was listed.
+
+        A cluster with a hundred thousand children takes minutes to list, and gets further all the time.
+        """
+        return min((watcher.age() for watcher in self.watchers if not watcher.synced.is_set()), default=0.0)
+
     def oldest_watch(self) -> float:
         """Seconds since the quietest watch heard from the server."""
         return max((watcher.age() for watcher in self.watchers), default=0.0)

@@ -38,7 +38,7 @@ class Observation:
         watch_forbidden: the API server's words when it does not let us watch our own objects.
         watch_error: what keeps a type from being listed or watched.
         silence: seconds since the quietest watch was heard.
-        unsynced: seconds since the connection was made, while not all has been listed; 0 afterwards.
+        unsynced: seconds in which the first list of what runs there got no further; 0 when all has been listed.
     """
 
     access: Access = Access.READY

@@ -43,7 +43,6 @@ class _Connection:
     member: Member | None = None
     uid: str = ""
     digest: bytes = b""
-    since: float = 0.0
     failures: int = 0
     cluster_id: str = ""
     capacity: RegionCapacity | None = None
@@ -193,7 +192,6 @@ class RegionReconciler:
         connection.member = member
         connection.member.start()
         connection.digest = digest
-        connection.since = ctx.clock.monotonic()
         connection.failures = 0
         connection.cluster_id = ""
         return Access.READY, ""
@@ -226,7 +224,7 @@ class RegionReconciler:
             watch_forbidden=member.watch_forbidden,
             watch_error=member.watch_error,
             silence=member.oldest_watch(),
-            unsynced=0.0 if synced else ctx.clock.monotonic() - connection.since,
+            unsynced=0.0 if synced else member.listing_stands_still(),
         )
 
     async def _survey(self, region: Region, connection: _Connection, member: Member, ctx: Context) -> None:

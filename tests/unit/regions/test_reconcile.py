@@ -94,6 +94,7 @@ async def test_a_survey_that_hangs_keeps_no_probe_waiting(monkeypatch: pytest.Mo
         watch_forbidden="",
         watch_error="",
         oldest_watch=lambda: 0.0,
+        listing_stands_still=lambda: 0.0,
         start=lambda: None,
         stop=stop,
     )

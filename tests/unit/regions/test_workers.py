@@ -46,6 +46,9 @@ class Silent:
     def oldest_watch(self) -> float:
         return 0.0
 
+    def listing_stands_still(self) -> float:
+        return 0.0
+
 
 def region(name: str) -> dict[str, Any]:
     return {
