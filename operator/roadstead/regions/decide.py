@@ -9,7 +9,7 @@ from enum import Enum
 from roadstead.api.conditions import Reason
 
 PATIENCE = 20.0
-"""Seconds that the first reading of a cluster may take; services wait for it, so it must have an end."""
+"""Seconds in which the first reading of a cluster may stand still; services wait for it, so it must have an end."""
 SILENCE_LIMIT = 240.0
 """Seconds without a word on a watch after which what it said no longer counts; bookmarks come about once a minute."""
 
