@@ -394,6 +394,7 @@ async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Cli
         pytest.param("[]", id="no object"),
         pytest.param('{"hello": "there"}', id="another one"),
         pytest.param(b"{}", id="binary"),
+        pytest.param("and it stays", id="it never answers a close"),
     ],
 )
 async def test_a_peer_without_a_greeting_keeps_nobody_from_serving(site: Site, greeting: str | bytes | None) -> None:
@@ -407,9 +408,12 @@ async def test_a_peer_without_a_greeting_keeps_nobody_from_serving(site: Site, g
             await stream.send_str(greeting)
         elif greeting is not None:
             await stream.send_bytes(greeting)
+        if greeting == "and it stays":
+            await over.wait()
         await stream.close()
         return stream
 
+    over = asyncio.Event()
     visits: list[str] = []
     pair_dir = site.directory / "silent"
     site.pair.write(pair_dir)
@@ -417,6 +421,7 @@ async def test_a_peer_without_a_greeting_keeps_nobody_from_serving(site: Site, g
         relay = site.relay(CHAT_PEERS=f"localhost:{port}")
         relay.launch()
         await until(lambda: relay.status("/readyz") == 200, "ready", 10)
+        over.set()
         assert len(visits) >= 3
         assert "Traceback" not in relay.output
 

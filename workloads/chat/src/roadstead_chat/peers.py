@@ -160,7 +160,9 @@ class Peers:
 
     async def _read(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
-            stream = await session.ws_connect(_url(endpoint), heartbeat=5, compress=0, max_msg_size=0)
+            stream = await session.ws_connect(
+                _url(endpoint), heartbeat=5, compress=0, max_msg_size=0, timeout=aiohttp.ClientWSTimeout(ws_close=1)
+            )
         async with stream:
             identity = self._identity_of(stream)
             async with asyncio.timeout(CONNECT_SECONDS):
