@@ -13,7 +13,7 @@ from roadstead.api.region import Region
 from roadstead.api.relay import KEYS, OPTIONS, PREFIX, is_key, nearest_option
 
 SMALLEST_VOLUME = 16 * 1024**2
-"""Bytes; what is smaller is a forgotten unit. The relay's empty store has 100 KiB."""
+"""Bytes; what is smaller is a forgotten unit."""
 
 
 def advise(obj: Region | ChatService) -> list[str]:

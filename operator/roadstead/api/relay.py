@@ -4,6 +4,8 @@ import base64
 import binascii
 import difflib
 
+KEYS = "CHAT_TOKEN_PUBLIC_KEYS"
+"""Without this one the relay does not start."""
 # All of the relay's own but those in chatservice.RESERVED_ENV, which the operator sets or relies on.
 OPTIONS = (
     "CHAT_CATCH_UP_SECONDS",
@@ -16,11 +18,9 @@ OPTIONS = (
     "CHAT_MESSAGES_PER_SECOND",
     "CHAT_QUEUE_BYTES",
     "CHAT_STALL_SECONDS",
-    "CHAT_TOKEN_PUBLIC_KEYS",
+    KEYS,
 )
 PREFIX = "CHAT_"
-KEYS = "CHAT_TOKEN_PUBLIC_KEYS"
-"""Without this one the relay does not start."""
 _KEY_BYTES = 32
 
 

@@ -1,8 +1,9 @@
 """Making one region's children what they should be: create, update, leave alone, prune.
 
-Everything here follows from three facts about server-side apply that `tests/integration/kernel` proves on a real API
+Everything here follows from four facts about server-side apply that `tests/integration/kernel` proves on a real API
 server: an apply with ``resourceVersion: "1"`` creates or answers 409; one with ``uid`` updates that object or answers
-409; and every foreign change to a field that we own changes our entry in ``managedFields``.
+409; every foreign change to a field that we own changes our entry in ``managedFields``; and who writes others' fields
+into that entry owns them, so that the next apply removes them.
 """
 
 from __future__ import annotations

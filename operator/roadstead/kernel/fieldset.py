@@ -33,12 +33,7 @@ def owned_fields(metadata: Mapping[str, Any], manager: str) -> Mapping[str, Any]
 
 def other_managers(metadata: Mapping[str, Any], ours: frozenset[str]) -> tuple[str, ...]:
     """Names of the other managers of the main resource, for messages about somebody who fights back."""
-    names = {
-        str(entry.get("manager"))
-        for entry in metadata.get("managedFields") or ()
-        if entry.get("manager") not in ours and not entry.get("subresource")
-    }
-    return tuple(sorted(names))
+    return tuple(sorted({manager for manager, _ in _others(metadata, ours)}))
 
 
 def managers_of(metadata: Mapping[str, Any], ours: frozenset[str], body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -46,13 +41,18 @@ def managers_of(metadata: Mapping[str, Any], ours: frozenset[str], body: Mapping
 
     When nobody does (a field was removed), of those that own anything outside metadata and status.
     """
-    others = [
+    others = _others(metadata, ours)
+    names = {manager for manager, fields in others if _touches(body, fields)}
+    return tuple(sorted(names or {manager for manager, fields in others if _main_parts(fields)}))
+
+
+def _others(metadata: Mapping[str, Any], ours: frozenset[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Manager and fields of each entry for the main resource that is not ours."""
+    return [
         (str(entry.get("manager")), entry.get("fieldsV1") or {})
         for entry in metadata.get("managedFields") or ()
         if entry.get("manager") not in ours and not entry.get("subresource")
     ]
-    names = {manager for manager, fields in others if _touches(body, fields)}
-    return tuple(sorted(names or {manager for manager, fields in others if _main_parts(fields)}))
 
 
 def _touches(value: Any, node: Mapping[str, Any]) -> bool:

@@ -260,7 +260,7 @@ async def test_an_edit_that_is_refused_beside_ours_is_taken_out(place: Place, ed
     assert (await place.converge(desired)).complete and place.requests == []
 
 
-async def test_a_body_that_is_refused_by_itself_leaves_another_ones_additions_alone(place: Place) -> None:
+async def test_a_body_that_is_refused_by_itself_is_told_and_keeps_nothing_from_being_repaired(place: Place) -> None:
     desired = child(SERVICES, place.space)
     await place.converge(desired)
     await place.kubectl(
