@@ -18,8 +18,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))
+sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-from integration.workloads.relays import Relay, Site, free_port, wait_for  # noqa: E402
+from integration.workloads.relays import Relay, Site, wait_for  # noqa: E402
 from integration.workloads.tls_pairs import Authority  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -112,7 +113,7 @@ def pairs(site: Site, messages: int) -> list[Line]:
     """Rooms of two: the null relay, then one and two replicas, as fast as they go and at a steady pace."""
     lines = []
     flat_out = {"messages": messages, "connections": 20, "rooms": 10}
-    port = free_port()
+    (port,) = site.claim(1)
     null = subprocess.Popen([sys.executable, str(HERE / "null_relay.py"), str(site.directory / "one/tls"), str(port)])
     try:
         time.sleep(3)

@@ -18,9 +18,9 @@ import pytest
 
 import worlds
 from clusters import StartCluster, eventually
-from integration.workloads.relays import Clients, Relay, Site, free_port
+from integration.workloads.relays import Clients, Relay, Site
 from integration.workloads.tls_pairs import Authority
-from localkube import binaries
+from localkube import binaries, ports
 from roadstead.observability.queries import BOARDS, Panel
 from worlds import World
 
@@ -33,7 +33,8 @@ class Prometheus:
     """A Prometheus server on loopback that scrapes these ports."""
 
     def __init__(self, folder: Path, targets: dict[str, int]) -> None:
-        self._port = free_port()
+        self._claim = ports.Claim(1)
+        (self._port,) = self._claim.ports
         jobs = "\n".join(
             f'- {{job_name: {job}, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}'
             for job, port in targets.items()
@@ -73,6 +74,7 @@ class Prometheus:
         self._process.terminate()
         self._process.wait(timeout=20)
         self._log.close()
+        self._claim.release()
 
 
 @pytest.fixture(scope="module")

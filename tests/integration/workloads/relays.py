@@ -7,7 +7,6 @@ import base64
 import contextlib
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,21 +22,15 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integration.workloads.tls_pairs import Authority, Pair
+from localkube import ports
 from roadstead_chat_load import keys
 
 START_SECONDS = 20.0
 Frame = dict[str, Any]
 
 
-def free_port() -> int:
-    """A port that is free now; whoever is slow to take it may lose it, so a relay that fails to bind says so."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Site:
-    """What the relays of one test share: keys, certificate, a directory."""
+    """What the relays of one test share: keys, certificate, a directory. Their ports are theirs until `close`."""
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         self.directory = directory
@@ -49,6 +42,12 @@ class Site:
         self.seed_file = directory / "seed"
         self.seed_file.write_bytes(base64.b64encode(self.signing_key.private_bytes_raw()))
         self.relays: list[Relay] = []
+        self._claims: list[ports.Claim] = []
+
+    def claim(self, count: int) -> list[int]:
+        """Ports that nobody else takes, also while nothing listens on them."""
+        self._claims.append(ports.Claim(count))
+        return self._claims[-1].ports
 
     def relay(self, name: str = "one", *, pair: Pair | None = None, **settings: Any) -> Relay:
         relay = Relay(self, name, {key: str(value) for key, value in settings.items()}, pair or self.pair)
@@ -74,6 +73,8 @@ class Site:
     def close(self) -> None:
         for relay in self.relays:
             relay.kill()
+        for claim in self._claims:
+            claim.release()
 
 
 class Relay:
@@ -83,7 +84,7 @@ class Relay:
         self.site = site
         self.name = name
         self.settings = dict(settings)
-        self.port, self.ops_port = free_port(), free_port()
+        self.port, self.ops_port = site.claim(2)
         self.directory = site.directory / name
         self.tls_dir = self.directory / "tls"
         pair.write(self.tls_dir)
@@ -129,8 +130,7 @@ class Relay:
 
     def start(self) -> Relay:
         self.launch()
-        wait_for(lambda: self.status("/readyz") == 200 or self.exited(), f"{self.name} ready", START_SECONDS)
-        assert not self.exited(), self.output
+        _wait_until_ready((self,), START_SECONDS)
         return self
 
     def exited(self) -> bool:
@@ -187,6 +187,26 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) 
 async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
     """`wait_for`, for tests that have clients open in their loop meanwhile."""
     await asyncio.to_thread(wait_for, condition, what, seconds)
+
+
+async def ready(*relays: Relay, seconds: float = START_SECONDS) -> None:
+    """Wait until all of them are ready.
+
+    Raises:
+        AssertionError: one has ended, or was not ready in time; with what it wrote.
+    """
+    await asyncio.to_thread(_wait_until_ready, relays, seconds)
+
+
+def _wait_until_ready(relays: tuple[Relay, ...], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    waiting = relays
+    while waiting := tuple(relay for relay in waiting if relay.status("/readyz") != 200):
+        late = time.monotonic() > deadline
+        for relay in waiting:
+            assert not relay.exited(), f"{relay.name} has ended:\n{relay.output}"
+            assert not late, f"{relay.name} is not ready after {seconds} s:\n{relay.output}"
+        time.sleep(0.02)
 
 
 class Client:

@@ -23,9 +23,10 @@ import time
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
-from integration.workloads.relays import Clients, Relay, Site, until
+from integration.workloads.relays import Clients, Relay, Site, ready, until
 
 ROOM = "room"
 
@@ -139,7 +140,7 @@ async def test_too_fast_means_later(site: Site, clients: Clients) -> None:
         await ann.send(ROOM, str(number))
     await ann.accepted("149", 20)
     # A second's worth passes at once, the other hundred at the pace.
-    assert 1.8 <= time.monotonic() - started <= 10
+    assert time.monotonic() - started >= 1.8
     assert [frame["id"] for frame in ann.frames if frame["type"] == "accepted"] == [str(n) for n in range(150)]
 
 
@@ -256,27 +257,28 @@ async def test_a_draining_relay_answers_what_it_took(site: Site, clients: Client
 
 
 async def test_a_draining_relay_is_not_ready_and_takes_nobody(site: Site, clients: Clients) -> None:
-    one, two = site.replicas("one", "two", CHAT_DRAIN_SECONDS=3)
+    # No copy is waited for, so that the drain begins long before either end gives the silent stream up (after 2.5 s).
+    one, two = site.replicas("one", "two", CHAT_DRAIN_SECONDS=3, CHAT_COPY_SECONDS=0)
     for relay in (one, two):
         relay.launch()
-    await until(lambda: all(relay.status("/readyz") == 200 for relay in (one, two)), "ready", 20)
+    await ready(one, two)
     await until(lambda: one.metric("chat_peers") == 1, "peers", 10)
     ann = await clients.connect(one)
     # A replica that hangs keeps the other one draining until its time is over.
     os.kill(two.pid, signal.SIGSTOP)
     await ann.send(ROOM, "m1")
     await ann.accepted("m1")
-    started = time.monotonic()
     one.terminate()
-    await until(lambda: one.status("/readyz") == 503, "not ready", 2)
+    await until(lambda: one.status("/readyz") == 503, "not ready")
     assert one.status("/healthz") == 200, "a draining relay must not be killed by its liveness probe"
     with pytest.raises(aiohttp.WSServerHandshakeError) as gone:
         await clients.connect(one, "bob")
     assert gone.value.status == 503
-    await until(one.exited, "the end", 8)
+    await until(one.exited, "the end", 20)
     assert one.process is not None
     assert one.process.returncode == 0
-    assert 2.5 <= time.monotonic() - started <= 6
+    (drained,) = [entry for entry in map(orjson.loads, one.output.splitlines()) if entry["message"] == "drained"]
+    assert drained["seconds"] >= 3, "it did not wait for the replica that has not everything yet"
 
 
 async def test_after_a_refusal_nothing_of_that_sender_passes(site: Site, clients: Clients) -> None:
@@ -286,10 +288,13 @@ async def test_after_a_refusal_nothing_of_that_sender_passes(site: Site, clients
     resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
     ann = await clients.connect(relay)
     ids = [str(number) for number in range(200)]
+    await ann.send(ROOM, ids[0], b"x" * 9_000)
+    # Alone, so that it is in a transaction of its own: all others may come in one, which fails as a whole.
+    await ann.accepted(ids[0])
 
     async def send() -> None:
         with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-            for client_id in ids:
+            for client_id in ids[1:]:
                 await ann.send(ROOM, client_id, b"x" * 9_000)
 
     sending = asyncio.create_task(send())
@@ -338,6 +343,24 @@ def test_a_bad_setting_ends_the_start_with_its_cure(site: Site, settings: dict[s
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_port_that_cannot_be_had_ends_the_start_with_its_cure(site: Site) -> None:
+    first = site.relay().start()
+    taken = run_to_end(site.relay("two", CHAT_LISTEN_PORT=first.port))
+    same = run_to_end(site.relay("three", CHAT_LISTEN_PORT=first.port, CHAT_OPS_PORT=first.port))
+    strange = run_to_end(site.relay("four", CHAT_LISTEN_HOST="192.0.2.1"))
+    unknown = run_to_end(site.relay("five", CHAT_LISTEN_HOST="no-such.invalid"))
+    for done, words in (
+        (taken, [f"CHAT_LISTEN_PORT {first.port}", "must be free"]),
+        (same, [f"CHAT_OPS_PORT {first.port}", "must be free"]),
+        (strange, ["CHAT_LISTEN_HOST 192.0.2.1", "one of this machine"]),
+        (unknown, ["CHAT_LISTEN_HOST no-such.invalid", "Name or service not known"]),
+    ):
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        for word in words:
+            assert word in done.stderr
 
 
 def test_a_store_of_something_else_is_left_alone(site: Site) -> None:

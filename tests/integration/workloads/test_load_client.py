@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from integration.workloads.balancer import Balancer
-from integration.workloads.relays import Relay, Site, until
+from integration.workloads.relays import Relay, Site, ready, until
 from roadstead_chat_load import keys
 
 
@@ -64,7 +64,7 @@ async def rolled(relays: list[Relay], *, kill: bool) -> None:
             assert relay.process.returncode == 0
         await asyncio.sleep(0.5)
         relay.launch()
-        await until(lambda relay=relay: relay.status("/readyz") == 200, "ready again", 30)  # type: ignore[misc]
+        await ready(relay, seconds=30)
 
 
 @pytest.mark.parametrize("kill", [pytest.param(False, id="drained"), pytest.param(True, id="killed")])
@@ -72,7 +72,7 @@ async def test_nothing_acknowledged_is_lost_through_rolling_restarts(site: Site,
     relays = site.replicas("a", "b", "c")
     for relay in relays:
         relay.launch()
-    await until(lambda: all(relay.status("/readyz") == 200 for relay in relays), "ready", 30)
+    await ready(*relays, seconds=30)
     await until(lambda: all(relay.metric("chat_peers") == 2 for relay in relays), "peers", 10)
     async with Balancer(relays) as service:
         loading = asyncio.create_task(load(site, service.url, messages=4_000, connections=12, rooms=3, rate=200))
@@ -91,7 +91,7 @@ async def test_a_churning_network_loses_nothing(site: Site) -> None:
     relays = site.replicas("a", "b")
     for relay in relays:
         relay.launch()
-    await until(lambda: all(relay.status("/readyz") == 200 for relay in relays), "ready", 30)
+    await ready(*relays, seconds=30)
     await until(lambda: all(relay.metric("chat_peers") == 1 for relay in relays), "peers", 10)
     async with Balancer(relays) as service:
         done = await load(site, service.url, messages=2_000, connections=10, rooms=2, rate=250, churn=2)

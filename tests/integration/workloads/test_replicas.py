@@ -26,7 +26,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from integration.workloads.relays import Client, Clients, Relay, Site, until
+from integration.workloads.relays import Client, Clients, Relay, Site, ready, until
 from integration.workloads.tls_pairs import Authority
 from roadstead_chat.messages import Message
 from roadstead_chat.peer_wire import Portion, pack_portion
@@ -43,7 +43,7 @@ async def start_all(*relays: Relay) -> None:
 async def connected(*relays: Relay) -> None:
     """Every replica reads every other one."""
     others = len(relays) - 1
-    await until(lambda: all(relay.status("/readyz") == 200 for relay in relays), "all ready", 20)
+    await ready(*relays)
     await until(lambda: all(relay.metric("chat_peers") == others for relay in relays), "each reads all others", 10)
 
 
@@ -248,7 +248,7 @@ async def test_a_new_replica_gets_the_history(site: Site, clients: Clients) -> N
         leftover.unlink()
     late.launch()
     # Ready means: has read what the others have. So nobody lands on an empty replica.
-    await until(lambda: late.status("/readyz") == 200, "late ready", 40)
+    await ready(late, seconds=40)
     reader = await clients.connect(late, "bob")
     await reader.join(ROOM)
     assert reader.ids == ids
@@ -264,7 +264,7 @@ async def test_a_new_replica_takes_what_retention_left(site: Site, clients: Clie
     fresh = [f"fresh-{number}" for number in range(50)]
     await send_all(ann, *fresh)
     late.launch()
-    await until(lambda: late.status("/readyz") == 200, "ready", 20)
+    await ready(late)
     reader = await clients.connect(late, "bob")
     live = await reader.join(ROOM)
     assert reader.ids in (fresh, []), "all of it, unless this machine was so slow that it expired meanwhile"
@@ -378,7 +378,7 @@ async def test_a_replica_takes_nothing_from_an_impostor(site: Site, clients: Cli
     async with peer_at(pair_dir, serve) as port:
         relay = site.relay(CHAT_PEERS=f"localhost:{port}")
         relay.launch()
-        await until(lambda: relay.status("/readyz") == 200, "ready", 20)
+        await ready(relay)
         assert len(visits) >= 3
         bob = await clients.connect(relay, "bob")
         await bob.join(ROOM)
@@ -420,7 +420,7 @@ async def test_a_peer_without_a_greeting_keeps_nobody_from_serving(site: Site, g
     async with peer_at(pair_dir, serve) as port:
         relay = site.relay(CHAT_PEERS=f"localhost:{port}")
         relay.launch()
-        await until(lambda: relay.status("/readyz") == 200, "ready", 10)
+        await ready(relay, seconds=10)
         over.set()
         assert len(visits) >= 3
         assert "Traceback" not in relay.output

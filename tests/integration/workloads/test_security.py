@@ -22,7 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from integration.workloads.relays import Clients, Relay, Site, until
+from integration.workloads.relays import Clients, Relay, Site, ready, until
 from integration.workloads.tls_pairs import Authority
 from roadstead_chat_load import keys
 from roadstead_chat_load.sealing import RoomSeal, SealError
@@ -261,7 +261,7 @@ async def test_a_renewed_certificate_is_served_and_nobody_is_disconnected(
     one, two = site.replicas("one", "two")
     for relay in (one, two):
         relay.launch()
-    await until(lambda: all(relay.status("/readyz") == 200 for relay in (one, two)), "ready", 20)
+    await ready(one, two)
     await until(lambda: one.metric("chat_peers") == 1, "peers", 10)
     ann, bob = await clients.connect(one), await clients.connect(two, "bob")
     await bob.join(ROOM)
@@ -290,12 +290,12 @@ async def test_replicas_work_together_while_a_renewed_key_spreads(
     """One has the new key already; the other starts with the old one. What is sent to it reaches the first."""
     one, two = site.replicas("one", "two")
     one.launch()
-    await until(lambda: one.status("/readyz") == 200, "ready", 20)
+    await ready(one)
     renewed = authority.issue()
     renewed.write(one.tls_dir)
     await until(lambda: served_serial(site, one) == renewed.serial, "the new one", 5)
     two.launch()
-    await until(lambda: two.status("/readyz") == 200, "ready", 20)
+    await ready(two)
     await until(lambda: one.metric("chat_peers") == 1, "the one with both keys reads the other", 10)
     bob, ann = await clients.connect(one, "bob"), await clients.connect(two)
     await bob.join(ROOM)

@@ -1,7 +1,7 @@
 """The command ``roadstead-chat``: reads the environment, opens what it names, serves.
 
-Exit codes: 0 drained and stopped, 1 the store failed while running, 2 a setting, the certificate or the store cannot be
-used (each problem is one line on standard error, with its cure).
+Exit codes: 0 drained and stopped, 1 the store failed while running, 2 a setting, a port, the certificate or the store
+cannot be used (each problem is one line on standard error, with its cure).
 """
 
 import asyncio
@@ -32,14 +32,15 @@ def main() -> None:
         metrics = Metrics(config.service, config.region, config.role.value, __version__)
         certificate = Certificate(config.tls_dir, lambda result: metrics.tls_reloads.labels(result).inc())
         journal = _open(config)
+        for note in config.unknown:
+            print(f"roadstead-chat: warning: {note}", file=sys.stderr)
+        code = asyncio.run(server.serve(config, certificate, journal, metrics))
     except ConfigError as error:
         _refuse(error.problems)
     except (TlsError, SchemaError) as error:
         _refuse([str(error)])
     else:
-        for note in config.unknown:
-            print(f"roadstead-chat: warning: {note}", file=sys.stderr)
-        sys.exit(asyncio.run(server.serve(config, certificate, journal, metrics)))
+        sys.exit(code)
 
 
 def _open(config: Config) -> Journal:

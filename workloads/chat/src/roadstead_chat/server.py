@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import time
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from roadstead_chat import __version__, gate, peer_wire
 from roadstead_chat.archive import ArchiveReader
-from roadstead_chat.config import Config
+from roadstead_chat.config import Config, ConfigError
 from roadstead_chat.connection import Services, save_sessions
 from roadstead_chat.copies import Copies
 from roadstead_chat.journal import Journal
@@ -72,8 +73,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        self._writer.start()
         runners = await self._listen()
+        self._writer.start()
         tasks = [asyncio.create_task(work) for work in self._background()]
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -121,15 +122,18 @@ class Server:
         ops.router.add_get("/readyz", self._readyz)
         ops.router.add_get("/metrics", self._metrics_page)
         runners = []
-        for app, port, tls in (
-            (ops, config.ops_port, None),
-            (public, config.listen_port, self._certificate.context),
+        for app, name, port, tls in (
+            (ops, "CHAT_OPS_PORT", config.ops_port, None),
+            (public, "CHAT_LISTEN_PORT", config.listen_port, self._certificate.context),
         ):
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
             await runner.setup()
             runners.append(runner)
             site = web.TCPSite(runner, config.listen_host or None, port, ssl_context=tls, backlog=1024)
-            await site.start()
+            try:
+                await site.start()
+            except OSError as error:
+                raise ConfigError([_unusable(name, port, config.listen_host, error)]) from None
         _logger.info(
             "listening",
             extra={"address": runners[1].addresses[0], "ops": runners[0].addresses[0], "version": __version__},
@@ -202,6 +206,14 @@ class Server:
         _logger.info("drained", extra={"seconds": round(time.monotonic() - started, 3)})
 
 
+def _unusable(name: str, port: int, host: str, error: OSError) -> str:
+    where = f"CHAT_LISTEN_HOST {host}" if host else "any address"
+    cure = "it must be free, not the same as the other port, and the address one of this machine"
+    # asyncio's own words have the address twice; a name that cannot be resolved has no errno, but a negative code.
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return f"{name} {port} on {where} cannot be listened on ({reason}); {cure}"
+
+
 def _pause(retention: int) -> float:
     """Return how often to look for expired rows: a tenth of the retention, from half a second to a minute."""
     return min(60.0, max(0.5, retention / 10))
@@ -214,7 +226,11 @@ async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) 
 
 
 async def serve(config: Config, certificate: Certificate, journal: Journal, metrics: Metrics) -> int:
-    """Run a relay in the current loop; return the exit code."""
+    """Run a relay in the current loop; return the exit code.
+
+    Raises:
+        ConfigError: a port cannot be listened on.
+    """
     return await Server(config, certificate, journal, metrics).run()
 
 
