@@ -8,10 +8,12 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,52 @@ async def _arrivals(member: ClusterClient, gvr: Gvr, seen: dict[str, list[float]
     async for event in member.watch(gvr, NAMESPACE, resource_version=version, labels=labels, metadata_only=True):
         if event.type == "ADDED":
             seen[event.object["metadata"]["labels"][objects.OWNER_NAME_LABEL]].append(time.perf_counter())
+
+
+class Statuses:
+    """What is written into the services' statuses, in words: a metric only counts."""
+
+    def __init__(self, hub: ClusterClient) -> None:
+        self._hub = hub
+        self._words: dict[str, list[str]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Statuses:
+        version = await self._read()
+        self._task = asyncio.create_task(self._follow(version))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def commonest(self, count: int = 8) -> dict[str, int]:
+        """The most frequent sequences of different statuses, each with the number of services that had it."""
+        return dict(Counter(" > ".join(words) for words in self._words.values()).most_common(count))
+
+    async def _read(self) -> str:
+        version = ""
+        async for _, version in self._hub.pages(CHAT_SERVICES, NAMESPACE, metadata_only=True):  # noqa: B007
+            continue
+        return version
+
+    async def _follow(self, version: str) -> None:
+        while True:
+            async for event in self._hub.watch(CHAT_SERVICES, NAMESPACE, resource_version=version):
+                metadata = event.object["metadata"]
+                version = metadata["resourceVersion"]
+                if words := _words(event.object.get("status") or {}):
+                    seen = self._words.setdefault(metadata["name"], [])
+                    if not seen or seen[-1] != words:
+                        seen.append(words)
+
+
+def _words(status: dict[str, Any]) -> str:
+    """A status without its numbers and names, so that those of many services can be counted."""
+    found = [f"{c['type']} {c['reason']}" for c in status.get("conditions") or () if c["status"] == "True"]
+    found += [f"{region['phase']} {region.get('message', '')}".strip() for region in status.get("regions") or ()]
+    return re.sub(r"\b(svc|one)-\d+\b|\d+", "#", ", ".join(found))
 
 
 async def settle(operator: Operator, expected: int) -> float:
@@ -253,9 +301,11 @@ async def _measured(
         written = operator.metric("roadstead_child_writes_total")
         statuses = operator.metric('roadstead_status_writes_total{kind="ChatService"}')
         per_service = written / UNLOADED
-        started = time.perf_counter()
-        await create(hub_client, [f"svc-{number}" for number in range(services)])
-        end = await settle(operator, int(written + per_service * services))
+        async with Statuses(hub_client) as statuses_written:
+            started = time.perf_counter()
+            await create(hub_client, [f"svc-{number}" for number in range(services)])
+            end = await settle(operator, int(written + per_service * services))
+        result["statuses"] = statuses_written.commonest()
         children = operator.metric("roadstead_child_writes_total") - written
         result["children"] = int(children)
         result["operator_children_per_second"] = round(children / (end - started), 1)
@@ -281,12 +331,14 @@ async def _measured(
         started = time.perf_counter()
         operator.wait_leading(LONGEST_START)
         result["cold_start_to_leading_s"] = round(time.perf_counter() - started, 2)
-        while not settled(operator, services + UNLOADED):  # noqa: ASYNC110
-            await asyncio.sleep(0.25)
+        async with Statuses(hub_client) as statuses_after:
+            while not settled(operator, services + UNLOADED):  # noqa: ASYNC110
+                await asyncio.sleep(0.25)
         result["cold_start_s"] = round(time.perf_counter() - started, 2)
         result["cold_start_to_kopf"] = round(result["cold_start_s"] / result["kopf_alone_s"], 2)
         await asyncio.sleep(QUIET)
         result["child_writes_after_restart"] = operator.metric("roadstead_child_writes_total")
+        result["statuses_after_restart"] = statuses_after.commonest()
         result["status_writes_after_restart"] = operator.metric('roadstead_status_writes_total{kind="ChatService"}')
         result["memory_after_restart_mib"] = memory(operator.pid)
         before = cpu_seconds(operator.pid)
