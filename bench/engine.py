@@ -57,7 +57,7 @@ async def client_of(cluster: bare.BareCluster) -> ClusterClient:
 
 def service(name: str) -> dict[str, Any]:
     """A service in every region; no pod ever becomes ready here, and a deadline that passes would be written."""
-    return chat(name, REGIONS, rollout__progressDeadline="1d")
+    return chat(name, REGIONS, spec__rollout__progressDeadline="1d")
 
 
 async def create(hub: ClusterClient, names: list[str]) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from localkube import binaries, rbac
+from localkube import binaries, images, rbac
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAMESPACE = "roadstead-system"
@@ -30,6 +30,7 @@ CHART = REPOSITORY / "charts" / "roadstead"
 SERVICE_ACCOUNT = "roadstead-operator"
 MEMBER_ACCOUNT = "roadstead-member"
 _RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+_AS_IN_THE_IMAGE = images.PROGRAMS["operator"].environment
 
 
 class Cluster(Protocol):
@@ -131,7 +132,7 @@ class Operator:
                 [sys.executable, "-m", "roadstead.main", *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "operator")},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "operator"), **_AS_IN_THE_IMAGE},
             )
 
     @property

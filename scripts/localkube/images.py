@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from localkube import cache, docker, imagearchive, images_local, nodeimage, progress
@@ -33,11 +33,13 @@ class Program:
         package: Distribution in the uv workspace.
         script: Console script that its containers start.
         sources: Files and folders of the repository that its wheel is made from.
+        environment: What its Dockerfile sets besides what every image has.
     """
 
     package: str
     script: str
     sources: tuple[str, ...]
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 PROGRAMS = {
@@ -45,6 +47,7 @@ PROGRAMS = {
         "roadstead",
         "roadstead-operator",
         ("pyproject.toml", "README.md", "LICENSE", "operator/roadstead", "manifests", "crds"),
+        {"MALLOC_TRIM_THRESHOLD_": "131072"},
     ),
     "chat": Program("roadstead-chat", "roadstead-chat", ("workloads/chat",)),
     "chat-load": Program("roadstead-chat-load", "roadstead-chat-load", ("workloads/chat-load",)),
@@ -108,7 +111,7 @@ def _without_registry(name: str, program: Program, variant: str) -> Image:
     ]
     config = imagearchive.Config(
         entrypoint=(f"/usr/local/bin/{program.script}",),
-        environment=ENVIRONMENT | ({"ROADSTEAD_BUILD": variant} if variant else {}),
+        environment={**ENVIRONMENT, **program.environment, **({"ROADSTEAD_BUILD": variant} if variant else {})},
         user=USER,
         workdir="/tmp",  # noqa: S108 - a folder of the image; / is read-only in our pods
         labels={"org.opencontainers.image.title": program.package},

@@ -15,6 +15,8 @@ def test_each_program_has_a_dockerfile_that_starts_the_same_script_as_the_same_u
     assert f"USER {images.USER}" in text
     assert re.search(rf"^ARG BASE={re.escape(images.BASE)}$", text, re.MULTILINE)
     assert text.count(f"--package {program.package}") == 2
+    for variable, value in program.environment.items():
+        assert re.search(rf"^ENV .*\b{variable}={value}\b", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", sorted(images.PROGRAMS))
