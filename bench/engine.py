@@ -151,14 +151,17 @@ def _words(status: dict[str, Any]) -> str:
 
 
 async def settle(operator: Operator, expected: int) -> float:
-    """Wait until so many children are written and nothing more happens; returns when the last write was seen."""
+    """Wait until so many children are written and nothing more happens; returns when the last write was seen.
+
+    A write whose answer was lost is not counted, and found done: then the longer silence is the end.
+    """
     last, seen = -1.0, time.perf_counter()
     while True:
         writes = operator.metric("roadstead_child_writes_total")
         idle = operator.metric("workqueue_depth") == 0
         if writes != last:
             last, seen = writes, time.perf_counter()
-        elif idle and writes >= expected and time.perf_counter() - seen > 3:
+        elif idle and time.perf_counter() - seen > (3 if writes >= expected else QUIET):
             return seen
         await asyncio.sleep(0.5)
 
