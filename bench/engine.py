@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -96,12 +97,18 @@ async def latencies(hub: ClusterClient, members: list[ClusterClient]) -> list[fl
 
 async def _arrivals(member: ClusterClient, gvr: Gvr, seen: dict[str, list[float]]) -> None:
     labels = f"{objects.MANAGED_BY_LABEL}={objects.MANAGED_BY}"
-    version = ""
-    async for _, version in member.pages(gvr, NAMESPACE, labels=labels, metadata_only=True):  # noqa: B007
-        continue
+    version = await _version(member, gvr, labels)
     async for event in member.watch(gvr, NAMESPACE, resource_version=version, labels=labels, metadata_only=True):
         if event.type == "ADDED":
             seen[event.object["metadata"]["labels"][objects.OWNER_NAME_LABEL]].append(time.perf_counter())
+
+
+async def _version(client: ClusterClient, gvr: Gvr, labels: str = "") -> str:
+    """From where a watch of a collection goes on."""
+    version = ""
+    async for _, version in client.pages(gvr, NAMESPACE, labels=labels, metadata_only=True):  # noqa: B007
+        continue
+    return version
 
 
 class Statuses:
@@ -113,24 +120,19 @@ class Statuses:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Statuses:
-        version = await self._read()
+        version = await _version(self._hub, CHAT_SERVICES)
         self._task = asyncio.create_task(self._follow(version))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task  # a watch that failed meanwhile would have counted too few
 
     def commonest(self, count: int = 8) -> dict[str, int]:
         """The most frequent sequences of different statuses, each with the number of services that had it."""
         return dict(Counter(" > ".join(words) for words in self._words.values()).most_common(count))
-
-    async def _read(self) -> str:
-        version = ""
-        async for _, version in self._hub.pages(CHAT_SERVICES, NAMESPACE, metadata_only=True):  # noqa: B007
-            continue
-        return version
 
     async def _follow(self, version: str) -> None:
         while True:

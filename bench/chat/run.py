@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tests"))
 sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-from integration.workloads.relays import Relay, Site, wait_for  # noqa: E402
+from integration.workloads.relays import Relay, Site, wait_for, wait_until_ready  # noqa: E402
 from integration.workloads.tls_pairs import Authority  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -104,7 +104,7 @@ def fsyncs_per_second(directory: Path, seconds: float = 1.0) -> float:
 def start(relays: list[Relay]) -> None:
     for relay in relays:
         relay.launch()
-    wait_for(lambda: all(relay.status("/readyz") == 200 for relay in relays), "ready", 60)
+    wait_until_ready(relays, 60)
     others = len(relays) - 1
     wait_for(lambda: all(relay.metric("chat_peers") == others for relay in relays), "peers", 30)
 

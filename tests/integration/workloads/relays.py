@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ class Relay:
 
     def start(self) -> Relay:
         self.launch()
-        _wait_until_ready((self,), START_SECONDS)
+        wait_until_ready((self,), START_SECONDS)
         return self
 
     def exited(self) -> bool:
@@ -195,18 +195,21 @@ async def ready(*relays: Relay, seconds: float = START_SECONDS) -> None:
     Raises:
         AssertionError: one has ended, or was not ready in time; with what it wrote.
     """
-    await asyncio.to_thread(_wait_until_ready, relays, seconds)
+    await asyncio.to_thread(wait_until_ready, relays, seconds)
 
 
-def _wait_until_ready(relays: tuple[Relay, ...], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    waiting = relays
-    while waiting := tuple(relay for relay in waiting if relay.status("/readyz") != 200):
-        late = time.monotonic() > deadline
-        for relay in waiting:
-            assert not relay.exited(), f"{relay.name} has ended:\n{relay.output}"
-            assert not late, f"{relay.name} is not ready after {seconds} s:\n{relay.output}"
-        time.sleep(0.02)
+def wait_until_ready(relays: Iterable[Relay], seconds: float) -> None:
+    """`ready`, for those who have no loop."""
+    waiting = set(relays)
+
+    def over() -> bool:
+        waiting.difference_update([relay for relay in waiting if relay.status("/readyz") == 200])
+        return not waiting or any(relay.exited() for relay in waiting)
+
+    with contextlib.suppress(TimeoutError):
+        wait_for(over, "ready", seconds)
+    said = "\n".join(f"{relay.name}{' has ended' if relay.exited() else ''}:\n{relay.output}" for relay in waiting)
+    assert not waiting, f"not ready within {seconds} s: {said}"
 
 
 class Client:
