@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,11 +174,9 @@ def test_nothing_leaves_the_network_neither_from_a_node_nor_from_a_pod(
     outside = "198.51.100.7"  # TEST-NET-2: nobody's, so that even a broken rule disturbs nobody
     before = rejected(kind.session().run.id)
     connect = f"exec 3<>/dev/tcp/{outside}/443"
-    # a reject is an answer: it must not take the time-out that a mere lack of an answer takes
-    started = time.monotonic()
+    # a reject is an answer, and not the time-out that a mere lack of an answer ends in
     said = hkg.docker.run("exec", hkg.control_plane, "bash", "-c", f"{{ {connect}; }} 2>&1", check=False, seconds=20)
     assert "Connection refused" in said
-    assert time.monotonic() - started < 5
     from_node = rejected(kind.session().run.id)
     assert from_node > before
 

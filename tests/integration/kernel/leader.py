@@ -1,8 +1,14 @@
-"""A process that leads and writes: what `test_lease` freezes and wakes. Prints a line for each thing that happens."""
+"""A process that leads and writes, and freezes: what `test_lease` wakes. Prints a line for each thing that happens.
+
+It stops itself (SIGSTOP) when its fifth write has got a connection, just before the guard looks. Stopped from outside
+it could be in the moment between the guard's look and the write to the socket, which no client can close.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import uuid
 
@@ -17,11 +23,17 @@ async def main(kubeconfig: str, namespace: str, duration: float, deadline: float
     identity = f"process-{uuid.uuid4().hex[:6]}"
     plain = ClusterClient("hub", await hub_configuration(kubeconfig))
     leadership = Leadership(plain, namespace, "lead", identity, SystemClock(), LeaseTimes(duration, deadline, period))
-    guarded = ClusterClient("hub", await hub_configuration(kubeconfig), guard=leadership.guard)
+    count = 0
+
+    def guard() -> None:
+        if count == 5:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        leadership.guard()
+
+    guarded = ClusterClient("hub", await hub_configuration(kubeconfig), guard=guard)
     await leadership.acquire()
     print("leading", identity, flush=True)
     holding = asyncio.create_task(leadership.hold())
-    count = 0
     while not holding.done():
         count += 1
         body = {

@@ -26,8 +26,8 @@ from roadstead.kernel.objects import CONFIG_MAPS, LEASES
 
 TIMES = LeaseTimes(duration=4.0, renew_deadline=2.5, retry_period=0.5)
 LEADER = Path(__file__).with_name("leader.py")
-SLACK = 3.0
-"""Seconds that a busy machine may add."""
+SLACK = 30.0
+"""Seconds that a busy machine may add: the end of a wait, not a limit that is tested."""
 
 Candidate = Callable[[str], Leadership]
 
@@ -119,16 +119,14 @@ async def test_expiry_is_judged_by_our_own_clock_and_not_by_the_times_in_the_lea
 
 async def test_a_graceful_release_is_taken_up_at_once(clients: Clients) -> None:
     first, holding = await clients.leader("a")
-    second = await clients.candidate("b", LeaseTimes(60, 40, 30))  # one that polled would come in half a minute
+    second = await clients.candidate("b", LeaseTimes(600, 400, 300))  # one that polled would come in five minutes
     waiting = asyncio.create_task(second.acquire())
     await asyncio.sleep(1.0)
     holding.cancel()
-    released = time.monotonic()
     await first.release()
     with pytest.raises(Fatal):
         first.guard()
-    await asyncio.wait_for(waiting, SLACK)
-    assert time.monotonic() - released < 1.0 + SLACK / 2
+    await asyncio.wait_for(waiting, 60)
     await first.release()  # harmless: it is not ours any more
     assert (await clients.spec())["holderIdentity"] == "b"
 
@@ -217,9 +215,11 @@ async def test_a_deleted_lease_is_taken_only_when_its_holder_must_have_stopped(c
 async def test_a_leader_cut_off_stops_writing_at_its_deadline_and_ends(clients: Clients) -> None:
     first, holding = await clients.leader("a")
     clients.made[0]._base = "https://127.0.0.1:1"
-    cut = time.monotonic()
-    await eventually_async(lambda: not first.leading, interval=0.01)
-    assert time.monotonic() - cut <= TIMES.renew_deadline + 0.3
+    cut = asked = time.monotonic()
+    while first.leading:
+        assert asked <= cut + TIMES.renew_deadline, "it says that it leads, asked after its deadline"
+        await asyncio.sleep(0.01)
+        asked = time.monotonic()
     with pytest.raises(Fatal, match="not renewed"):
         await asyncio.wait_for(holding, TIMES.retry_period + SLACK)
 
@@ -233,8 +233,13 @@ async def test_a_short_outage_is_survived(clients: Clients) -> None:
     assert first.leading and not holding.done()
 
 
+def is_stopped(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "T"
+
+
 async def test_a_frozen_leader_that_wakes_up_writes_nothing(clients: Clients) -> None:
-    """SIGSTOP for longer than the lease, then SIGCONT: the next thing that it sends must not be a write."""
+    """It stops with a write about to go, for longer than the lease; SIGCONT, and that write must not go."""
     arguments = [str(clients.cluster.kubeconfig), clients.space, "4", "2.5", "0.5"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -247,10 +252,10 @@ async def test_a_frozen_leader_that_wakes_up_writes_nothing(clients: Clients) ->
         line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
         assert line.startswith("leading")
         second = await clients.candidate("b")
-        await eventually_async(lambda: clients.made[0].find(CONFIG_MAPS, clients.space, "written"))
-        process.send_signal(signal.SIGSTOP)
+        await eventually_async(lambda: is_stopped(process.pid), deadline=30)
         await asyncio.wait_for(second.acquire(), TIMES.duration + TIMES.retry_period + SLACK)
         before = await clients.made[0].get(CONFIG_MAPS, clients.space, "written")
+        assert before["data"]["count"] == "4"
         process.send_signal(signal.SIGCONT)
         rest = (await asyncio.wait_for(process.stdout.read(), 20)).decode()
         assert "refused" in rest or "lost" in rest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,10 +155,9 @@ def test_a_killed_leader_is_followed_when_its_lease_has_run_out(world: World, st
 def test_a_leader_that_leaves_gives_the_lease_up_at_once(world: World, start: Start, names: list[str]) -> None:
     one = start("one")
     two = start("two", leading=False)
-    left = time.monotonic()
     assert one.stop() == 0
+    assert holder(world.at_hub) != "one", "it is given up when the process has ended, not when it runs out"
     two.wait_leading()
-    assert time.monotonic() - left < 4.0, "it waited for the lease to run out"
     repaired(world, names[0])
 
 

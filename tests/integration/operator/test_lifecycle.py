@@ -228,9 +228,16 @@ def test_who_fights_back_is_named_and_damped_and_holds_up_nothing_else(world: Wo
 
     eventually(left_alone, deadline=SETTLE_SECONDS)
     eventually(lambda: "managers there: somebody" in world.condition(name, "Conflict")["message"])
-    objects.delete("networkpolicies", f"{name}-hkg-allow")
-    eventually(lambda: objects.find("networkpolicies", f"{name}-hkg-allow"), deadline=2.0)
-    eventually(lambda: objects.get("services", f"{name}-hkg")["spec"]["ports"] == right, deadline=SETTLE_SECONDS)
+
+    def only_that_one() -> bool:  # with a longer truce each time
+        objects.patch("services", f"{name}-hkg", {"spec": {"ports": wrong}})
+        objects.delete("networkpolicies", f"{name}-hkg-allow")
+        eventually(lambda: objects.find("networkpolicies", f"{name}-hkg-allow"), deadline=SETTLE_SECONDS)
+        world.look_again(name)
+        return bool(objects.get("services", f"{name}-hkg")["spec"]["ports"] != right)
+
+    eventually(only_that_one, deadline=SETTLE_SECONDS, what="the policy repaired while the truce for the Service lasts")
+    eventually(lambda: objects.get("services", f"{name}-hkg")["spec"]["ports"] == right, deadline=2 * SETTLE_SECONDS)
 
 
 def test_who_deletes_a_child_again_and_again_is_damped_too(world: World, service: MakeService) -> None:
@@ -640,8 +647,8 @@ def test_an_autoscaler_takes_over_without_losing_a_pod_and_peaks_raise_it(world:
     }
     assert "roadstead" not in owners
 
-    # a peak that starts with the next minute but one, and has to be prepared for in a few seconds from now
-    start = (datetime.now(UTC) + timedelta(seconds=70)).replace(second=0, microsecond=0)
+    # a peak that starts in half an hour, and has to be prepared for in a few seconds from now
+    start = (datetime.now(UTC) + timedelta(minutes=30)).replace(second=0, microsecond=0)
     ahead = start - datetime.now(UTC) - timedelta(seconds=6)
     peak = {
         "name": "sale",
@@ -657,7 +664,6 @@ def test_an_autoscaler_takes_over_without_losing_a_pod_and_peaks_raise_it(world:
     eventually(lambda: replicas() == 9, deadline=SETTLE_SECONDS, what="the autoscaler follows its new minimum")
     world.wait(name, "Autoscaled", "True", reason="AtPeak")
     assert world.status(name)["activePeaks"] == ["sale"]
-    assert datetime.now(UTC) < start, "the pods were there before the load"
 
     world.apply(body)  # no autoscaler any more
     eventually(lambda: objects.find("horizontalpodautoscalers", deployment) is None, deadline=SETTLE_SECONDS)
