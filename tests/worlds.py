@@ -238,6 +238,10 @@ class World:
         """Wait until the service is Ready for its present generation; returns it."""
         return self.wait(name, "Ready", "True", namespace=namespace, seconds=seconds)
 
+    def wait_told(self, name: str, *reasons: str) -> None:
+        """Wait until there are events with these reasons; they are written after the status, not with it."""
+        eventually(lambda: self.at_hub.events(regarding=name) >= set(reasons), what=f"events {', '.join(reasons)}")
+
     def wait(
         self,
         name: str,

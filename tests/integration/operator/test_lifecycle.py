@@ -419,7 +419,7 @@ def test_a_foreign_object_of_the_same_name_is_never_taken_over(world: World, ser
     world.look_again(name)
     world.wait_ready(name)
     assert not world.condition(name, "Conflict")
-    assert "NotOurs" in world.at_hub.events(regarding=name)
+    world.wait_told(name, "NotOurs")
 
 
 def test_deleting_a_service_in_conflict_leaves_the_foreign_object(world: World, service: MakeService) -> None:
@@ -757,7 +757,7 @@ def test_deletion_leaves_nothing_anywhere(world: World, service: MakeService) ->
         deadline=SETTLE_SECONDS,
     )
     eventually(lambda: not world.at_hub.revisions(name), deadline=SETTLE_SECONDS)
-    assert {"Ready", "RolledOut", "RollingOut"} <= world.at_hub.events(regarding=name)
+    world.wait_told(name, "Ready", "RolledOut", "RollingOut")
 
 
 def test_two_node_pools_of_the_hub_side_by_side(world: World, service: MakeService) -> None:

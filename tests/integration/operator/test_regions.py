@@ -32,7 +32,8 @@ from .conftest import MakeService
 
 USUAL = 5.0
 """Seconds in which drift in a healthy region is repaired, whatever happens elsewhere; far above the usual and far below
-every time-out of ours."""
+every time-out of ours, see `at_its_usual_pace`."""
+ATTEMPTS = 5
 VICTIMS = itertools.cycle(
     [("networkpolicies", "{}-allow"), ("networkpolicies", "{}-default-deny"), ("poddisruptionbudgets", "{}")]
 )
@@ -76,6 +77,37 @@ def replace_kubeconfig(world: World, content: Body | str) -> None:
     world.at_hub.apply("secrets", body, NAMESPACE)
 
 
+def repaired(world: World, *children: tuple[str, str]) -> bool:
+    return all(world.at["sgp"].find(resource, name) for resource, name in children)
+
+
+def at_its_usual_pace(break_it: Callable[[], Callable[[], bool]]) -> None:
+    """Of several attempts one is mended within `USUAL`.
+
+    A busy machine makes an attempt slow now and then. What has to wait for a time-out, or for a region that is slow,
+    is slow each time.
+
+    Args:
+        break_it: makes something to mend, and returns what tells that it is mended.
+    """
+    for _ in range(ATTEMPTS):
+        is_mended = break_it()
+        with contextlib.suppress(AssertionError):
+            eventually(is_mended, deadline=USUAL)
+            return
+        eventually(is_mended, deadline=SETTLE_SECONDS)
+    raise AssertionError(f"{ATTEMPTS} times it took more than {USUAL:g} s")
+
+
+def delete_children(world: World, *services: str) -> Callable[[], bool]:
+    """Delete a child of each service in sgp; returns what tells that they are there again."""
+    resource, pattern = next(VICTIMS)
+    children = [(resource, pattern.format(f"{name}-sgp")) for name in services]
+    for _, child in children:
+        world.at["sgp"].delete(resource, child)
+    return lambda: repaired(world, *children)
+
+
 def reason_of(world: World, region: str) -> str:
     return str(world.condition(region, "Ready", "", "regions").get("reason"))
 
@@ -94,12 +126,7 @@ def trouble(world: World, both: str, elsewhere: str, *reasons: str) -> Iterator[
     assert world.entry(both, "hkg")["phase"] == "Unreachable"
     assert world.entry(both, "sgp")["phase"] == "Ready"
     assert said["status"]["readyRegions"] == "1/2"
-    resource, pattern = next(VICTIMS)
-    names = [pattern.format(f"{name}-sgp") for name in (both, elsewhere)]
-    for child in names:
-        world.at["sgp"].delete(resource, child)
-    for child in names:
-        eventually(lambda c=child: world.at["sgp"].find(resource, c), deadline=USUAL)  # type: ignore[misc]
+    at_its_usual_pace(lambda: delete_children(world, both, elsewhere))
     yield
     eventually(lambda: reason_of(world, "hkg") == "Connected", deadline=SETTLE_SECONDS, what="hkg is back")
     world.wait_ready(both)
@@ -295,10 +322,7 @@ def test_an_api_server_that_asks_to_be_left_alone(world: World, both: str, elsew
         eventually(lambda: busy.hits >= 1, deadline=SETTLE_SECONDS)
         said = world.wait(both, "Ready", "False")
         assert "too busy" in world.entry(both, "hkg")["message"], condition_of(said, "Ready")
-        for name in (both, elsewhere):
-            world.at["sgp"].delete("networkpolicies", f"{name}-sgp-allow")
-        eventually(lambda: world.at["sgp"].find("networkpolicies", f"{both}-sgp-allow"), deadline=USUAL)
-        eventually(lambda: world.at["sgp"].find("networkpolicies", f"{elsewhere}-sgp-allow"), deadline=USUAL)
+        at_its_usual_pace(lambda: delete_children(world, both, elsewhere))
         proxy.clear_faults()
         eventually(lambda: world.at["hkg"].find("networkpolicies", f"{both}-hkg-allow"), deadline=SETTLE_SECONDS)
         world.wait_ready(both)
@@ -312,17 +336,16 @@ def test_a_slow_region_takes_no_time_from_the_others(world: World, elsewhere: st
     names = [world.fresh_name("slow") for _ in range(PLACES + 8)]
 
     def others_go_on() -> None:
-        child = f"{elsewhere}-sgp-{next(kinds)}"
-        world.at["sgp"].delete("networkpolicies", child)
-        eventually(lambda: world.at["sgp"].find("networkpolicies", child), deadline=USUAL)
+        eventually(delete_children(world, elsewhere), deadline=patience)
         fresh = world.fresh_name("quick")
         world.apply(chat(fresh, ["sgp"]))
-        eventually(lambda: len(world.at["sgp"].children(fresh)) > 5, deadline=USUAL)
+        eventually(lambda: len(world.at["sgp"].children(fresh)) > 5, deadline=patience)
         world.delete(fresh)
 
-    kinds = itertools.cycle(("default-deny", "allow"))
+    # Sixteen workers that were held by the slow region would be held for 20 s: 16 services of 8 objects, 32 at once.
+    answer, patience = 5.0, 15.0
     with line_to_hkg(world) as line:
-        slow = line.slow_down(2.0)
+        slow = line.slow_down(answer)
         for name in names:
             world.apply(chat(name, ["hkg"]))
         eventually(lambda: slow.hits >= PLACES, deadline=SETTLE_SECONDS, what="as many writes as go at once")
@@ -330,7 +353,7 @@ def test_a_slow_region_takes_no_time_from_the_others(world: World, elsewhere: st
         line.mend()
         for name in names:
             world.wait_ready(name)
-        slow = line.slow_down(2.0)
+        slow = line.slow_down(answer)
         for name in names:
             world.at_hub.delete("chatservices", name)
         eventually(lambda: slow.hits >= PLACES, deadline=SETTLE_SECONDS, what="as many deletions as go at once")
@@ -491,8 +514,7 @@ def test_a_region_that_is_down_when_the_operator_starts(world: World, both: str,
         world.restart()
         eventually(lambda: reason_of(world, "hkg") == "Unreachable", deadline=SETTLE_SECONDS)
         world.wait(both, "Ready", "False", reason="RegionUnreachable")
-        world.at["sgp"].delete("networkpolicies", f"{elsewhere}-sgp-allow")
-        eventually(lambda: world.at["sgp"].find("networkpolicies", f"{elsewhere}-sgp-allow"), deadline=USUAL)
+        at_its_usual_pace(lambda: delete_children(world, elsewhere))
         new = world.fresh_name("new")
         world.apply(chat(new))
         eventually(lambda: world.entry(new, "sgp").get("phase") == "Ready", deadline=SETTLE_SECONDS)

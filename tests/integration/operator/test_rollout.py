@@ -67,7 +67,7 @@ def test_a_new_version_goes_region_by_region_and_bakes_in_between(world: World, 
     assert status["rollout"]["phase"] == "Complete"
     assert status["revision"] == status["rollout"]["previous"] != before
     assert {entry["lastGoodRevision"] for entry in status["regions"]} == {status["revision"]}
-    assert {"RollingOut", "Baking", "RolledOut"} & world.at_hub.events(regarding=name) >= {"RolledOut"}
+    world.wait_told(name, "RolledOut")
 
 
 def test_the_primary_comes_last(world: World, service: MakeService) -> None:
@@ -104,7 +104,7 @@ def test_a_version_that_never_becomes_ready_is_rolled_back_and_not_tried_again(
     assert bad in message
     assert "0 of 1 pods of the new revision are ready" in message
     assert "Unschedulable: " in message and "Insufficient" in message, "the scheduler's own words"
-    assert "RolledBack" in world.at_hub.events(regarding=name)
+    world.wait_told(name, "RolledBack")
 
     for provoke in (world.look_again, lambda _: world.restart(), world.look_again):
         provoke(name)
