@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from roadstead import __version__
 from roadstead.api.duration import parse_duration
+from roadstead.kernel.errors import Fatal
 from roadstead.kernel.lease import LeaseTimes
 from roadstead.kernel.logs import configure
 from roadstead.process import Options, Process
@@ -120,7 +122,11 @@ def main() -> None:
             workers=flags.workers,
         )
     )
-    code = asyncio.run(process.run())
+    try:
+        code = asyncio.run(process.run())
+    except Fatal as error:
+        logging.getLogger(__name__).critical("the process ends: %s", error)
+        code = LOST
     # Threads of libraries must not keep a process alive that has lost its lease.
     sys.stderr.flush()
     os._exit(code)

@@ -20,6 +20,7 @@ import kopf
 import orjson
 
 from roadstead.admission.tls import ServingTls
+from roadstead.kernel.errors import Fatal
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,13 @@ class WebhookServer:
         await runner.setup()
         try:
             site = aiohttp.web.TCPSite(runner, self._address, self._wanted_port, ssl_context=self._tls.context)
-            await site.start()
+            try:
+                await site.start()
+            except OSError as error:
+                raise Fatal(
+                    f"--webhook-address={self._address} --webhook-port={self._wanted_port}: {error.strerror}; "
+                    "name an address of this machine and a port that nobody else has"
+                ) from error
             self.port = int(runner.addresses[0][1])
             self.serving.set()
             logger.info("webhooks are served on %s:%d", self._address, self.port)

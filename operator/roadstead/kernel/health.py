@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from roadstead.kernel.clock import Clock
+from roadstead.kernel.errors import Fatal
 from roadstead.kernel.metrics import Metrics
 
 LAG_LIMIT = 5.0
@@ -47,7 +48,11 @@ class HealthServer:
         self.port = 0
 
     async def start(self, address: str, port: int) -> None:
-        """Listen; with port 0 the system picks one, see ``port``."""
+        """Listen; with port 0 the system picks one, see ``port``.
+
+        Raises:
+            Fatal: nobody can listen there.
+        """
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -55,7 +60,13 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, address, port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise Fatal(
+                f"--metrics-address={address} --metrics-port={port}: {error.strerror}; "
+                "name an address of this machine and a port that nobody else has"
+            ) from error
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,6 +213,17 @@ def test_a_lease_that_somebody_takes_ends_the_leader(world: World, start: Start)
     world.at_hub.patch("leases", LEASE, {"spec": {"holderIdentity": "a person"}}, NAMESPACE)
     assert one.wait(timeout=30) == 1
     assert "the lease was taken by a person" in one.log_path.read_text()
+
+
+def test_a_port_that_cannot_be_had_is_named(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        operator = Operator(world.hub, f"--metrics-port={port}", "--metrics-address=127.0.0.1")
+        assert operator.wait(timeout=60) == 1
+    (said,) = [line["message"] for line in operator.log() if line["level"] == "critical"]
+    assert said.startswith(f"the process ends: --metrics-address=127.0.0.1 --metrics-port={port}: ")
+    assert said.endswith("name an address of this machine and a port that nobody else has")
+    operator.stop()
 
 
 def test_a_restart_writes_nothing(world: World, start: Start) -> None:

@@ -14,7 +14,7 @@ from clusters import StartCluster, eventually
 from faults.background import proxied
 from faults.proxy import Proxy
 from faults.wire import Request, lint
-from localkube import crds, rbac
+from localkube import crds, ports, rbac
 from localoperator import MEMBER_ACCOUNT, NAMESPACE, SERVICE_ACCOUNT, Operator, chart, connect, grant
 from specs import ABSENT, edited
 from worlds import SETTLE_SECONDS, Objects, World, chat, pool
@@ -92,7 +92,8 @@ def used(start_cluster: StartCluster, tmp_path_factory: pytest.TempPathFactory) 
 
 def live(world: World, kubeconfig: Path) -> None:
     """Everything that an operator comes to do."""
-    flags = (f"--kubeconfig={kubeconfig}", "--webhook-port=19443", "--webhook-address=127.0.0.1")
+    claim = ports.Claim(1)
+    flags = (f"--kubeconfig={kubeconfig}", f"--webhook-port={claim.ports[0]}", "--webhook-address=127.0.0.1")
     regions = ("here", "far")
     plain = chat("plain", regions, spec__autoscaling={"maxReplicas": 3}, spec__config={"CHAT_X": "1"})
     plain["spec"]["rollout"] = {**plain["spec"].get("rollout", {}), "revisionHistoryLimit": 1}
@@ -140,6 +141,7 @@ def live(world: World, kubeconfig: Path) -> None:
         leave_an_orphan(world)
     finally:
         world.stop()
+        claim.release()
 
 
 def leave_an_orphan(world: World) -> None:

@@ -17,6 +17,7 @@ from roadstead.admission.certificates import Establish, IssueServing, Material, 
 from roadstead.admission.server import MAX_REVIEW_BYTES, WebhookServer
 from roadstead.admission.tls import ServingTls
 from roadstead.admission.webhook import ENDPOINTS
+from roadstead.kernel.errors import Fatal
 
 NAMES = ("127.0.0.1",)
 
@@ -204,6 +205,17 @@ async def test_the_server_waits_for_its_first_certificate() -> None:
     async with asyncio.timeout(5):
         assert (await first)["url"] == f"https://127.0.0.1:{server.port}"
     await stream.aclose()
+
+
+async def test_an_address_that_cannot_be_had_is_named() -> None:
+    tls = ServingTls()
+    load(tls, make())
+    async with serving(tls, Reviewer()) as server:
+        another = WebhookServer(tls, ENDPOINTS, address="127.0.0.1", port=server.port)
+        with pytest.raises(
+            Fatal, match=f"^--webhook-address=127.0.0.1 --webhook-port={server.port}: .* in use; name an"
+        ):
+            await anext(another(Reviewer()))
 
 
 async def test_a_pair_that_does_not_fit_leaves_the_one_before_in_service() -> None:
