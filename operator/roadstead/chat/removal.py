@@ -23,8 +23,8 @@ from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
-"""On a service: names of regions, with commas between; ``*`` for all. While the service is being deleted they are not
-waited for; while it moves they are not kept until others are ready."""
+"""On a service: names of regions, with commas between; ``*`` for all. While it is being deleted they are not waited for;
+while it moves they are not kept until others are ready."""
 
 
 log = logging.getLogger(__name__)
