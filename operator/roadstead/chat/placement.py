@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, assert_never
@@ -134,19 +134,6 @@ def place(spec: ChatServiceSpec, regions: Mapping[str, RegionFacts], present: Co
         _placement(entry, regions.get(entry.name), spec.residency, entry.name in present)
         for entry in spec.topology.regions
     )
-
-
-def kept_for(placements: Sequence[Placement], settled: Collection[str]) -> tuple[str, ...]:
-    """Regions of the topology that have never been ready, so that nothing that serves may be taken away for them.
-
-    A service that moves is served where it was until it is served where it goes to; a typing error in the topology
-    moves it nowhere.
-
-    Args:
-        placements: of the topology.
-        settled: names of regions where a revision of the service was ready once.
-    """
-    return tuple(place.region for place in placements if place.region not in settled)
 
 
 def _placement(entry: TopologyRegion, facts: RegionFacts | None, residency: Residency | None, here: bool) -> Placement:

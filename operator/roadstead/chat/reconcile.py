@@ -6,7 +6,7 @@ the children are those that the status records, and that is all there is to see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from roadstead.chat.observed import Observed
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.placement import RegionFacts
 from roadstead.chat.pods import AGAIN, Told, ask_in
-from roadstead.chat.removal import ABANDON_ANNOTATION, Remainder, abandoned, leave, meddled, remaining, sweep
+from roadstead.chat.removal import Remainder, abandoned, leave, meddled, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
 from roadstead.kernel import objects, status
@@ -96,7 +96,7 @@ class ChatReconciler:
             await self._persist(work, decision)
         if stored:
             await self._converger.converge(work, decision.state)
-        await self._leave_others(key, work, decision.state)
+        await self._leave_others(key, work)
         await self._write(work, decision)
         await self._trim(key, work, decision.state)
         return self._result(key, work, decision)
@@ -221,15 +221,12 @@ class ChatReconciler:
         work.unfinished.append(f"revision {work.target.hash} cannot be stored: {problem}")
         return False
 
-    async def _leave_others(self, key: Key, work: Work, state: rollout.State) -> None:
-        """Regions that the service has left: what is there goes, once it is not needed until others are ready."""
+    async def _leave_others(self, key: Key, work: Work) -> None:
+        """Regions that the service has left: what is there goes."""
         wanted = {place.region for place in work.placements}
         names = {entry.name for entry in work.service.status.regions} - wanted
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
         self._converger.forget(key, names)
-        kept = _kept(names, work, state)
-        work.outcomes |= kept
-        names -= kept.keys()
         rests = await gathered(self._leave(name, work.owner, work.body, work.ctx) for name in sorted(names))
         for rest in rests:
             if rest is not None:
@@ -370,24 +367,6 @@ def _facts(site: Site) -> RegionFacts:
 def _reachable(region: str, ctx: Context) -> bool:
     site = ctx.fleet.site(region)
     return site is not None and site.usable
-
-
-def _kept(leaving: Collection[str], work: Work, state: rollout.State) -> dict[str, RegionOutcome]:
-    """Regions that serve, and are left only when those that the topology names instead have taken over."""
-    awaited = placement.kept_for(work.placements, {name for name, region in state.regions.items() if region.protected})
-    served = {entry.name for entry in work.service.status.regions if entry.last_good_revision}
-    if not awaited:
-        return {}
-    return {
-        name: RegionOutcome(
-            name,
-            OutcomeKind.REMOVING,
-            f"region {name} is kept until {', '.join(awaited)} is ready; to empty it before, annotate the service with "
-            f"{ABANDON_ANNOTATION}={name}",
-        )
-        for name in served.intersection(leaving)
-        if not _is_abandoned(name, work.body)
-    }
 
 
 def _is_abandoned(region: str, body: Mapping[str, Any]) -> bool:

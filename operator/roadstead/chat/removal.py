@@ -23,8 +23,7 @@ from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
-"""On a service: names of regions, with commas between; ``*`` for all. While it is being deleted they are not waited for;
-while it moves they are not kept until others are ready."""
+"""On a service that is being deleted: names of regions, with commas between, that are not waited for; ``*`` for all."""
 
 
 log = logging.getLogger(__name__)

@@ -688,35 +688,6 @@ def test_a_region_that_leaves_the_topology_is_emptied_and_may_come_back(world: W
     assert versions(world.at["hkg"].children(name)) == kept, "the other region saw nothing of it"
 
 
-def test_a_service_that_moves_is_served_where_it_was_until_it_is_where_it_goes(
-    world: World, service: MakeService
-) -> None:
-    body = service("hkg")
-    name = body["metadata"]["name"]
-    kept = versions(world.at["hkg"].children(name))
-    nowhere = edited(body, {"spec.topology.regions": [{"name": "nowhere"}]})
-    world.apply(nowhere)
-    world.wait(name, "Ready", "False", reason="RegionNotFound")
-    world.look_again(name)
-    assert versions(world.at["hkg"].children(name)) == kept, "a typing error moves it nowhere"
-    message = world.entry(name, "hkg")["message"]
-    assert message.startswith("region hkg is kept until nowhere is ready; "), message
-
-    def ready(region: str) -> bool:
-        found = world.at[region].find("deployments", f"{name}-{region}")
-        return found is not None and found["status"].get("readyReplicas", 0) >= 1
-
-    world.apply(edited(body, {"spec.topology.regions": [{"name": "sgp"}]}))
-    while ready("hkg") or world.at["hkg"].children(name):
-        assert ready("hkg") or ready("sgp"), "for a moment nobody served"
-    assert ready("sgp")
-    world.wait_ready(name)
-    assert [entry["name"] for entry in world.status(name)["regions"]] == ["sgp"]
-
-    world.apply(edited(nowhere, {"metadata.annotations": {"roadstead.dev/abandon": "sgp"}}))
-    eventually(lambda: not world.at["sgp"].children(name), deadline=SETTLE_SECONDS, what="a person said so")
-
-
 def test_changes_that_make_no_new_version_restart_nothing(world: World, service: MakeService) -> None:
     body = service()
     name = body["metadata"]["name"]

@@ -1,7 +1,7 @@
 import pytest
 
 from roadstead.api.conditions import Reason
-from roadstead.chat.placement import Placement, RegionFacts, Verdict, kept_for, place
+from roadstead.chat.placement import Placement, RegionFacts, Verdict, place
 from unit.chat.services import service
 
 HK = RegionFacts("hkg", "HK")
@@ -97,10 +97,3 @@ def test_the_order_is_that_of_the_topology() -> None:
     of = service(topology={"regions": [{"name": name} for name in ("sgp", "hkg", "tyo")]})
     regions = {name: RegionFacts(name, "HK") for name in ("hkg", "sgp", "tyo")}
     assert [placement.region for placement in place(of.spec, regions, set())] == ["sgp", "hkg", "tyo"]
-
-
-def test_what_serves_is_kept_for_regions_that_never_were_ready() -> None:
-    placements = [Placement(name, Verdict.PLACED, Reason.PLACED) for name in ("hkg", "sgp")]
-    placements.append(Placement("nowhere", Verdict.REFUSED, Reason.REGION_NOT_FOUND))
-    assert kept_for(placements, {"hkg"}) == ("sgp", "nowhere")
-    assert kept_for(placements[:2], {"hkg", "sgp", "tyo"}) == ()
