@@ -139,7 +139,9 @@ def test_a_broken_spec_is_refused_with_every_problem() -> None:
 def test_a_standby_is_moved_before_the_primary_in_a_sample(tmp_path: Path) -> None:
     names = ("chatservice-active-passive", "region-hkg", "region-kln")
     file = tmp_path / "all.yaml"
-    file.write_text("---\n".join((SAMPLES / f"{name}.yaml").read_text() for name in names))
+    bodies = [yaml.safe_load((SAMPLES / f"{name}.yaml").read_text()) for name in names]
+    del bodies[0]["spec"]["autoscaling"]["peaks"]  # one of them may be now
+    file.write_text(yaml.safe_dump_all(bodies))
     [plan] = json.loads(run(str(file), "-o", "json").stdout)["items"]
     assert {entry["name"] for entry in plan["regions"]} == {"hkg", "kln"}
     assert plan["regions"][0]["pods"] == "3 to 30 pods"
