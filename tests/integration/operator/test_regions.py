@@ -77,15 +77,11 @@ def replace_kubeconfig(world: World, content: Body | str) -> None:
     world.at_hub.apply("secrets", body, NAMESPACE)
 
 
-def repaired(world: World, *children: tuple[str, str]) -> bool:
-    return all(world.at["sgp"].find(resource, name) for resource, name in children)
-
-
 def at_its_usual_pace(break_it: Callable[[], Callable[[], bool]]) -> None:
     """Of several attempts one is mended within `USUAL`.
 
-    A busy machine makes an attempt slow now and then. What has to wait for a time-out, or for a region that is slow,
-    is slow each time.
+    A busy machine makes an attempt slow now and then. What has to wait for a time-out is slow each time, as long as the
+    trouble lasts. (A region that is slow gets through its work after all, and would make a later attempt quick.)
 
     Args:
         break_it: makes something to mend, and returns what tells that it is mended.
@@ -102,10 +98,10 @@ def at_its_usual_pace(break_it: Callable[[], Callable[[], bool]]) -> None:
 def delete_children(world: World, *services: str) -> Callable[[], bool]:
     """Delete a child of each service in sgp; returns what tells that they are there again."""
     resource, pattern = next(VICTIMS)
-    children = [(resource, pattern.format(f"{name}-sgp")) for name in services]
-    for _, child in children:
+    children = [pattern.format(f"{name}-sgp") for name in services]
+    for child in children:
         world.at["sgp"].delete(resource, child)
-    return lambda: repaired(world, *children)
+    return lambda: all(world.at["sgp"].find(resource, child) for child in children)
 
 
 def reason_of(world: World, region: str) -> str:
