@@ -64,7 +64,8 @@ class FactFinder:
         services = await self._services(name) if needs_services(operation, new, old) else []
         if operation is Operation.DELETE:
             return RegionFacts(self._namespace, services=services)
-        regions = {other: region for other, region in (await self._regions()).items() if other != name}
+        readable = {n: region for n, region in (await self._regions()).items() if region is not None}
+        regions = {other: region for other, region in readable.items() if other != name}
         reference = (((new or {}).get("spec") or {}).get("cluster") or {}).get("kubeconfigSecretRef") or {}
         kubeconfig = None
         if reference.get("namespace") == self._namespace:
@@ -73,14 +74,14 @@ class FactFinder:
             )
         return RegionFacts(self._namespace, regions, services, kubeconfig)
 
-    async def _regions(self) -> dict[str, Region]:
-        found = {}
+    async def _regions(self) -> dict[str, Region | None]:
+        found: dict[str, Region | None] = {}
         async for items, _ in self._cluster.pages(REGIONS):
             for item in items:
                 try:
                     found[item["metadata"]["name"]] = parse("Region", item)
                 except SpecError:
-                    continue  # its own Stalled condition says so; nothing can be judged by it
+                    found[item["metadata"]["name"]] = None  # its own Stalled condition says why
         return found
 
     async def _services(self, region: str) -> list[PlacedService]:

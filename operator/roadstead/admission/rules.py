@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from roadstead.api.advice import advise
-from roadstead.api.chatservice import ChatService
+from roadstead.api.chatservice import ChatService, RegionRolloutPhase, TopologyMode
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
@@ -25,7 +25,8 @@ from roadstead.kernel.objects import TLS_TYPE
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
 """``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended. On a service
-that leaves regions: the names of those that it does not wait for, with commas between; ``*`` for all."""
+that leaves regions: the names of those that are given up for it, with commas between; ``*`` for all. They are left at
+once, and neither waited for nor needed any more."""
 
 _NAMED = 3
 """Number of services that a message names; the others are counted."""
@@ -95,11 +96,11 @@ class ServiceFacts:
     """What a ChatService is judged by.
 
     Attributes:
-        regions: every Region there is, by name.
+        regions: every Region there is, by name; None for one whose spec cannot be read.
         tls: the Secret of spec.tls.secretName; None when the spec names none.
     """
 
-    regions: Mapping[str, Region]
+    regions: Mapping[str, Region | None]
     tls: SecretFact | None = None
 
 
@@ -139,6 +140,7 @@ def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: 
     if before is not None:
         known = {_identity(problem) for rule in SERVICE_RULES for problem in rule(before, facts)}
         refusals = [problem for problem in refusals if _identity(problem) not in known]
+        refusals += [problem for rule in SERVICE_MOVES for problem in rule(_Move(service, before), facts)]
     warnings = [text for advice in SERVICE_ADVICE for text in advice(service, before, facts)]
     return Verdict(tuple(refusals), (*warnings, *advise(service)))
 
@@ -186,7 +188,7 @@ def placed_in(region: str, service: Mapping[str, Any]) -> PlacedService | None:
     if not named and region not in _names(status.get("regions")):
         return None
     metadata = service["metadata"]
-    if (not named or metadata.get("deletionTimestamp")) and {region, "*"} & _given_up(metadata):
+    if (not named or metadata.get("deletionTimestamp")) and {region, "*"} & _given_up(metadata.get("annotations")):
         return None
     jurisdictions = (spec.get("residency") or {}).get("jurisdictions") or ()
     return PlacedService(metadata.get("namespace", ""), metadata["name"], named, tuple(jurisdictions))
@@ -211,6 +213,74 @@ def _outside_residency(service: ChatService, facts: ServiceFacts) -> list[Proble
         if (region := facts.regions.get(entry.name)) is not None
         and not lies_within(region.spec.jurisdiction, residency.jurisdictions)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """An edit of a ChatService, looked at for the regions that it takes out of the topology."""
+
+    service: ChatService
+    before: ChatService
+
+    @property
+    def taken_out(self) -> list[str]:
+        """Regions that the topology no longer names, without those that a person gave up for the service."""
+        given_up = _given_up(self.service.metadata.annotations)
+        named = {entry.name for entry in self.service.spec.topology.regions}
+        before = [entry.name for entry in self.before.spec.topology.regions]
+        return [] if "*" in given_up else [name for name in before if name not in named | given_up]
+
+    @property
+    def served_by(self) -> set[str]:
+        """Regions where pods of the service are ready, as the status has it."""
+        gone = (RegionRolloutPhase.UNREACHABLE, RegionRolloutPhase.REMOVING)
+        return {e.name for e in self.before.status.regions if e.ready_replicas > 0 and e.phase not in gone}
+
+
+def _moved_nowhere(move: _Move, facts: ServiceFacts) -> list[Problem]:
+    """A misspelt name would empty the region that was meant."""
+    held = {entry.name for entry in move.before.status.regions if entry.applied}
+    taken = [name for name in move.taken_out if name in held & facts.regions.keys()]
+    if not taken:
+        return []
+    known = {entry.name for entry in move.before.spec.topology.regions} | facts.regions.keys()
+    there = ", ".join(sorted(facts.regions)[:10])
+    return [
+        Problem(
+            f"spec.topology.regions[{index}].name",
+            entry.name,
+            f"is {entry.name}, and there is no Region of that name (there are: {there}), while {', '.join(taken)} is "
+            "taken out, where everything of the service would be deleted",
+            f"write the name of a Region that exists, or create Region {entry.name} first; or {_at_once(taken)}",
+        )
+        for index, entry in enumerate(move.service.spec.topology.regions)
+        if entry.name not in known
+    ]
+
+
+def _moved_before_it_is_ready(move: _Move, facts: ServiceFacts) -> list[Problem]:
+    """What serves goes at once; what is to serve instead takes its time."""
+    topology = move.service.spec.topology
+    if topology.mode is TopologyMode.ACTIVE_PASSIVE:
+        return []  # its Primary cannot be taken out by an edit
+    lost = [name for name in move.taken_out if name in move.served_by]
+    named = [entry.name for entry in topology.regions]
+    if not lost or move.served_by.intersection(named):
+        return []
+    there, gone = ", ".join(named), ", ".join(lost)
+    return [
+        Problem(
+            "spec.topology.regions",
+            there,
+            f"is {there}, where no pod is ready, and not {gone} any more, which serves the clients: the service would "
+            "be down until one is",
+            f"keep {gone} until {there} is Ready in status.regions, and take it out then; or {_at_once(lost)}",
+        )
+    ]
+
+
+def _at_once(regions: Sequence[str]) -> str:
+    return f"annotate the service with {ABANDON_ANNOTATION}={','.join(regions)} to have it so at once"
 
 
 def _unknown_regions(service: ChatService, before: ChatService | None, facts: ServiceFacts) -> list[str]:
@@ -370,11 +440,13 @@ def _same_cluster_twice(region: Region, facts: RegionFacts) -> list[str]:
 
 
 ServiceRule = Callable[[ChatService, ServiceFacts], list[Problem]]
+ServiceMove = Callable[[_Move, ServiceFacts], list[Problem]]
 ServiceAdvice = Callable[[ChatService, ChatService | None, ServiceFacts], list[str]]
 RegionRule = Callable[[Region, Region | None, RegionFacts], list[Problem]]
 RegionAdvice = Callable[[Region, RegionFacts], list[str]]
 
 SERVICE_RULES: tuple[ServiceRule, ...] = (_outside_residency,)
+SERVICE_MOVES: tuple[ServiceMove, ...] = (_moved_nowhere, _moved_before_it_is_ready)
 SERVICE_ADVICE: tuple[ServiceAdvice, ...] = (_unknown_regions, _unwilling_regions, _missing_certificate)
 REGION_RULES: tuple[RegionRule, ...] = (
     _moved_out_of_residency,
@@ -426,9 +498,9 @@ def _abandoned(region: Mapping[str, Any] | None) -> bool:
     return bool(annotations.get(ABANDON_ANNOTATION) == "true")
 
 
-def _given_up(metadata: Mapping[str, Any]) -> set[str]:
-    """Regions that a leaving service does not wait for."""
-    value = str((metadata.get("annotations") or {}).get(ABANDON_ANNOTATION, ""))
+def _given_up(annotations: Mapping[str, Any] | None) -> set[str]:
+    """Regions that a person gave up for a service, by name; ``*`` for all."""
+    value = str((annotations or {}).get(ABANDON_ANNOTATION, ""))
     return {part.strip() for part in value.split(",")}
 
 

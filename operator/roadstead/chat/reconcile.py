@@ -222,10 +222,15 @@ class ChatReconciler:
         return False
 
     async def _leave_others(self, key: Key, work: Work) -> None:
-        """Regions that the service has left: what is there goes."""
+        """Regions that the service has left: what is there goes, unless the topology may be misspelt."""
         wanted = {place.region for place in work.placements}
         names = {entry.name for entry in work.service.status.regions} - wanted
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
+        facts = {site.name: _facts(site) for site in work.ctx.fleet.sites()}
+        kept = placement.kept(work.service.spec, facts, names)
+        kept = {name: why for name, why in kept.items() if not _is_abandoned(name, work.body)}
+        work.outcomes |= {name: RegionOutcome(name, OutcomeKind.REMOVING, why) for name, why in kept.items()}
+        names -= kept.keys()
         self._converger.forget(key, names)
         rests = await gathered(self._leave(name, work.owner, work.body, work.ctx) for name in sorted(names))
         for rest in rests:

@@ -23,7 +23,8 @@ from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
-"""On a service that is being deleted: names of regions, with commas between, that are not waited for; ``*`` for all."""
+"""On a service: names of regions that are given up for it, with commas between; ``*`` for all. They are left at
+once, and neither waited for nor kept."""
 
 
 log = logging.getLogger(__name__)

@@ -210,7 +210,7 @@ async def _admission_facts(world: World, question: Question, body: Mapping[str, 
         facts = await FactFinder(world.hub.client, question.system_namespace).about_service(body)
     except Forbidden:
         return ServiceFacts(world.regions)  # without the Secret: that warning is left out
-    return replace(facts, regions=world.regions)
+    return replace(facts, regions={**facts.regions, **world.regions})
 
 
 async def _plan(

@@ -91,6 +91,30 @@ def test_a_region_that_is_not_there_yet_is_a_warning(cluster: BareCluster, opera
     assert "chatservice.roadstead.dev/early created" in answer
 
 
+def test_a_service_moves_once_the_other_region_serves(cluster: BareCluster, operator: Operator, space: str) -> None:
+    pair = ("--type=kubernetes.io/tls", "--from-literal=tls.crt=x", "--from-literal=tls.key=x")
+    kubectl(cluster, "-n", space, "create", "secret", "generic", "moving", *pair)
+
+    def moving(*regions: str) -> str:
+        at_once = {"tls": {"secretName": "moving"}, "rollout": {"bakeTime": "0s"}}
+        return apply(cluster, service("moving", space, *regions, **at_once))
+
+    assert "created" in moving("hkg")
+    kubectl(cluster, "-n", space, "wait", "--for=condition=Ready", "chat/moving", "--timeout=60s")
+
+    answer = moving("hgk")
+    assert "spec.topology.regions[0].name is hgk, and there is no Region of that name" in answer
+    answer = moving("sin")
+    assert "keep hkg until sin is Ready in status.regions" in answer
+
+    assert "configured" in moving("hkg", "sin")
+    kubectl(cluster, "-n", space, "wait", "--for=condition=Ready", "chat/moving", "--timeout=60s")
+    assert "configured" in moving("sin")
+
+    kubectl(cluster, "-n", space, "annotate", "chat", "moving", "roadstead.dev/abandon=sin")
+    assert "configured" in moving("hkg")
+
+
 def test_a_refused_edit_leaves_what_was_there(cluster: BareCluster, operator: Operator, space: str) -> None:
     apply(cluster, service("kept", space, "hkg", "sin"))
     answer = apply(cluster, service("kept", space, "hkg", "sin", residency={"jurisdictions": ["HK"]}))

@@ -688,6 +688,40 @@ def test_a_region_that_leaves_the_topology_is_emptied_and_may_come_back(world: W
     assert versions(world.at["hkg"].children(name)) == kept, "the other region saw nothing of it"
 
 
+def test_nothing_is_left_while_the_topology_names_a_region_that_is_not_there(
+    world: World, service: MakeService
+) -> None:
+    body = service("hkg", "sgp")
+    name = body["metadata"]["name"]
+    before = {region: versions(objects.children(name)) for region, objects in world.at.items()}
+
+    def untouched(region: str) -> bool:
+        return versions(world.at[region].children(name)) == before[region]
+
+    misspelt = edited(body, {"spec.topology.regions": [{"name": "hgk"}, {"name": "sgp"}]})
+    world.apply(misspelt)
+    world.wait(name, "Ready", "False", reason="RegionNotFound")
+    entry = world.entry(name, "hkg")
+    assert entry["phase"] == "Removing"
+    assert entry["message"].startswith(
+        "region hkg is kept while spec.topology.regions names hgk, for which there is no"
+    )
+    world.look_again(name)
+    assert untouched("hkg")
+    assert untouched("sgp")
+
+    world.apply(body)
+    world.wait_ready(name)
+    assert untouched("hkg"), "put back, it is as it was"
+
+    world.apply(misspelt)
+    world.wait(name, "Ready", "False", reason="RegionNotFound")
+    note = {"metadata": {"annotations": {"roadstead.dev/abandon": "hkg"}}}
+    world.at_hub.patch("chatservices", name, note, worlds.NAMESPACE)
+    eventually(lambda: not world.at["hkg"].children(name), deadline=SETTLE_SECONDS, what="a person said so")
+    assert untouched("sgp")
+
+
 def test_changes_that_make_no_new_version_restart_nothing(world: World, service: MakeService) -> None:
     body = service()
     name = body["metadata"]["name"]

@@ -57,12 +57,15 @@ async def test_a_service_with_an_issuer_needs_no_secret() -> None:
     assert facts.tls is None
 
 
-async def test_a_region_that_cannot_be_read_is_left_out() -> None:
+async def test_a_region_that_cannot_be_read_exists_nevertheless() -> None:
     hub = MemoryHub()
     hub.put("regions", region("hkg"))
     hub.put("regions", {"metadata": {"name": "odd"}, "spec": {}})
     facts = await FactFinder(hub, HOME).about_service({"metadata": {}, "spec": {}})
-    assert set(facts.regions) == {"hkg"}
+    assert set(facts.regions) == {"hkg", "odd"}
+    assert facts.regions["odd"] is None
+    facts_of_another = await FactFinder(hub, HOME).about_region(Operation.CREATE, region("sin"), None)
+    assert set(facts_of_another.regions) == {"hkg"}
 
 
 async def test_a_deletion_looks_through_every_page_of_services() -> None:

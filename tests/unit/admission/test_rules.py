@@ -227,6 +227,110 @@ def test_an_edit_is_judged_by_what_it_makes_worse(new: dict[str, Any], old: dict
     assert bool(judge_service(new, old, FACTS).refusals) is refused
 
 
+def serving(*regions: str, of: dict[str, Any], phase: str = "Ready", ready: int = 2) -> dict[str, Any]:
+    """A service as the operator has left it."""
+    entries = [{"name": name, "phase": phase, "readyReplicas": ready, "applied": "a1b2c3"} for name in regions]
+    others = [{"name": name} for name in ("hkg", "sin", "sfo") if name not in regions]
+    return {**of, "status": {"regions": entries + others}}
+
+
+def given_up(body: dict[str, Any], names: str) -> dict[str, Any]:
+    return {**body, "metadata": {**body["metadata"], "annotations": {ABANDON_ANNOTATION: names}}}
+
+
+PASSIVE = {"mode": "ActivePassive", "regions": [{"name": "hkg", "role": "Primary"}, {"name": "sin"}]}
+ALONE = {"mode": "ActivePassive", "regions": [{"name": "hkg", "role": "Primary"}]}
+BOTH = serving("hkg", "sin", of=chat("hkg", "sin"))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "words"),
+    [
+        pytest.param(
+            chat("hgk", "sin"),
+            BOTH,
+            ("spec.topology.regions[0].name is hgk", "there are: hkg, ", "while hkg is taken out", "abandon=hkg"),
+            id="a misspelt region beside one that serves",
+        ),
+        pytest.param(
+            chat("sin", "hgk"),
+            serving("hkg", "sin", of=chat("hkg", "sin"), ready=0),
+            ("regions[1].name is hgk", "while hkg is taken out"),
+            id="a misspelt region, of a service that has no ready pod anywhere but may have volumes",
+        ),
+        pytest.param(
+            chat("sin"),
+            serving("hkg", of=chat("hkg")),
+            ("regions is sin", "not hkg any more", "keep hkg until sin is Ready in status.regions", "abandon=hkg"),
+            id="a move in one step",
+        ),
+        pytest.param(
+            chat("sin"),
+            serving("hkg", of=chat("hkg", "sin")),
+            ("keep hkg until sin is Ready",),
+            id="the second step of a move before the first is done",
+        ),
+        pytest.param(
+            chat("sfo"), given_up(BOTH, "hkg,sin"), ("not hkg, sin any more",), id="given up before, but not any more"
+        ),
+        pytest.param(given_up(chat("sfo"), "hkg"), BOTH, ("not sin any more",), id="one of two is given up"),
+    ],
+)
+def test_what_serves_is_not_taken_away_before_something_else_does(
+    new: dict[str, Any], old: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    [refusal] = judge_service(new, old, FACTS).refusals
+    assert all(word in str(refusal) for word in words), refusal
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        pytest.param(chat("hkg", "sin", "nrt"), BOTH, id="a region that does not exist yet is added"),
+        pytest.param(
+            chat("sin", "nrt"),
+            serving("hkg", "sin", of=chat("hkg", "sin", "nrt")),
+            id="one is taken out beside a name that nobody knew before",
+        ),
+        pytest.param(
+            chat("sin", "nrt"), serving("sin", of=chat("hkg", "sin")), id="one is taken out where nothing was made"
+        ),
+        pytest.param(
+            chat("sin", "nrt"),
+            serving("gone", "sin", of=chat("gone", "sin")),
+            id="a Region that was deleted is replaced",
+        ),
+        pytest.param(given_up(chat("nrt"), "hkg, sin"), BOTH, id="all that is taken out is given up"),
+        pytest.param(given_up(chat("nrt"), "*"), BOTH, id="everything is given up"),
+        pytest.param(chat("sin"), BOTH, id="the second step of a move"),
+        pytest.param(
+            chat("sin"),
+            serving("hkg", of=chat("hkg"), phase="Unreachable"),
+            id="a move away from what cannot be reached",
+        ),
+        pytest.param(
+            chat("sin"), serving("hkg", of=chat("hkg"), ready=0), id="a move away from where nothing is ready"
+        ),
+        pytest.param(
+            chat(topology=ALONE),
+            serving("hkg", "sin", of=chat(topology=PASSIVE), ready=0),
+            id="a standby goes while the primary is not ready",
+        ),
+        pytest.param(
+            chat(topology=ALONE), serving("sin", of=chat(topology=PASSIVE)), id="a standby goes, the only one with pods"
+        ),
+    ],
+)
+def test_a_region_is_taken_out_where_nothing_is_lost_by_it(new: dict[str, Any], old: dict[str, Any]) -> None:
+    verdict = judge_service(new, old, FACTS)
+    assert not verdict.refusals, verdict.message
+
+
+def test_a_region_that_exists_and_cannot_be_read_is_not_said_to_be_missing() -> None:
+    facts = ServiceFacts({**REGIONS, "nrt": None}, CERTIFICATE)
+    assert not judge_service(chat("nrt", "sin"), BOTH, facts).refusals
+
+
 def test_a_region_that_holds_the_service_already_is_not_warned_about() -> None:
     before = chat("hkg", "shut")
     assert not judge_service(edited(before, replicas=3), before, FACTS).warnings
