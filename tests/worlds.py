@@ -461,6 +461,22 @@ def make_certificate(objects: Objects, name: str, content: str = "one", namespac
     objects.apply("secrets", body, namespace)
 
 
+def children_of(name: str, region: str, *more: str) -> set[str]:
+    """Every object of a service in one region, as docs/concepts lists them; ``more`` are those that its spec adds."""
+    base = f"{name}-{region}"
+    return {
+        f"serviceaccounts/{base}",
+        f"secrets/{base}-tls",
+        f"services/{base}",
+        f"services/{base}-peers",
+        f"deployments/{base}",
+        f"poddisruptionbudgets/{base}",
+        f"networkpolicies/{base}-default-deny",
+        f"networkpolicies/{base}-allow",
+        *more,
+    }
+
+
 def condition_of(body: Mapping[str, Any], type_: str) -> Body:
     """One condition of an object; empty when it is not there."""
     conditions = (body.get("status") or {}).get("conditions") or ()

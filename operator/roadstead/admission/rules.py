@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from roadstead.api.advice import advise
-from roadstead.api.chatservice import ChatService, RegionRolloutPhase, TopologyMode
+from roadstead.api.chatservice import ChatService, RegionRolloutPhase
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
@@ -25,8 +25,8 @@ from roadstead.kernel.objects import TLS_TYPE
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
 """``"true"`` on a Region: whoever deletes it knows that what runs there is left running and unattended. On a service
-that leaves regions: the names of those that are given up for it, with commas between; ``*`` for all. They are left at
-once, and neither waited for nor needed any more."""
+that leaves regions: the names of those that are given up for it, with commas between; ``*`` for all. It does not
+wait for them, and may leave them whether or not another serves."""
 
 _NAMED = 3
 """Number of services that a message names; the others are counted."""
@@ -230,16 +230,18 @@ class _Move:
         before = [entry.name for entry in self.before.spec.topology.regions]
         return [] if "*" in given_up else [name for name in before if name not in named | given_up]
 
-    @property
-    def served_by(self) -> set[str]:
-        """Regions where pods of the service are ready, as the status has it."""
+    def has_pods(self, region: str) -> bool:
+        """Whether pods of the service are ready in a region, as far as the status knows."""
         gone = (RegionRolloutPhase.UNREACHABLE, RegionRolloutPhase.REMOVING)
-        return {e.name for e in self.before.status.regions if e.ready_replicas > 0 and e.phase not in gone}
+        return any(
+            entry.name == region and entry.ready_replicas > 0 and entry.phase not in gone
+            for entry in self.before.status.regions
+        )
 
 
 def _moved_nowhere(move: _Move, facts: ServiceFacts) -> list[Problem]:
     """A misspelt name would empty the region that was meant."""
-    held = {entry.name for entry in move.before.status.regions if entry.applied}
+    held = {entry.name for entry in move.before.status.regions if entry.stage is not None}
     taken = [name for name in move.taken_out if name in held & facts.regions.keys()]
     if not taken:
         return []
@@ -259,22 +261,21 @@ def _moved_nowhere(move: _Move, facts: ServiceFacts) -> list[Problem]:
 
 
 def _moved_before_it_is_ready(move: _Move, facts: ServiceFacts) -> list[Problem]:
-    """What serves goes at once; what is to serve instead takes its time."""
-    topology = move.service.spec.topology
-    if topology.mode is TopologyMode.ACTIVE_PASSIVE:
-        return []  # its Primary cannot be taken out by an edit
-    lost = [name for name in move.taken_out if name in move.served_by]
-    named = [entry.name for entry in topology.regions]
-    if not lost or move.served_by.intersection(named):
+    """What works goes at once; what is to work instead takes its time."""
+    lost = [name for name in move.taken_out if name in facts.regions and move.has_pods(name)]
+    named = move.service.spec.topology.regions
+    # Of a Region that is gone, or is refused, nothing newer is known than what the status once said.
+    barred = {problem.value for problem in _outside_residency(move.service, facts)}
+    able = [entry.name for entry in named if entry.name in facts.regions.keys() - barred and entry.replicas != 0]
+    if not lost or any(move.has_pods(name) for name in able):
         return []
-    there, gone = ", ".join(named), ", ".join(lost)
+    there, gone = ", ".join(entry.name for entry in named), ", ".join(lost)
     return [
         Problem(
             "spec.topology.regions",
             there,
-            f"is {there}, where no pod is ready, and not {gone} any more, which serves the clients: the service would "
-            "be down until one is",
-            f"keep {gone} until {there} is Ready in status.regions, and take it out then; or {_at_once(lost)}",
+            f"is {there}, where no pod is ready, and not {gone} any more, where some are: the service would be down",
+            f"keep {gone} until readyReplicas of another is above 0 in status.regions; or {_at_once(lost)}",
         )
     ]
 

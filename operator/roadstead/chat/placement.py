@@ -94,19 +94,15 @@ def residency_forbids_it(
     entry: TopologyRegion, facts: RegionFacts | None, residency: Residency | None, _here: bool
 ) -> Finding | None:
     """The service's data may not lie there. This holds for a cordoned or unreachable region just as well."""
-    if facts is None or residency is None or not _is_outside(facts, residency):
+    if facts is None or not facts.jurisdiction or residency is None:  # a Region whose spec cannot be read lies nowhere
+        return None
+    if lies_within(facts.jurisdiction, residency.jurisdictions):
         return None
     return Finding(
         Reason.OUTSIDE_RESIDENCY,
         f"region {entry.name} lies in {facts.jurisdiction}, outside spec.residency.jurisdictions "
         f"({', '.join(residency.jurisdictions)}); remove the region from the topology or add its jurisdiction",
     )
-
-
-def _is_outside(facts: RegionFacts, residency: Residency | None) -> bool:
-    if residency is None or not facts.jurisdiction:  # a Region whose spec cannot be read lies nowhere
-        return False
-    return not lies_within(facts.jurisdiction, residency.jurisdictions)
 
 
 def cordoned_before_it_came(
@@ -138,28 +134,6 @@ def place(spec: ChatServiceSpec, regions: Mapping[str, RegionFacts], present: Co
         _placement(entry, regions.get(entry.name), spec.residency, entry.name in present)
         for entry in spec.topology.regions
     )
-
-
-def kept(spec: ChatServiceSpec, regions: Mapping[str, RegionFacts], leaving: Collection[str]) -> Mapping[str, str]:
-    """Regions that are not left yet although the topology no longer names them; why, by name, in words for people.
-
-    While it names a Region that does not exist, that may be misspelt, and what was meant is what would be emptied.
-    Nothing is kept where its data may not lie. (No second primary is kept: an edit cannot move the Primary.)
-
-    Args:
-        spec: of the service.
-        regions: every known Region by name.
-        leaving: names of regions where the service has something and that the topology does not name.
-    """
-    missing = [entry.name for entry in spec.topology.regions if entry.name not in regions]
-    if not missing:
-        return {}
-    return {
-        name: f"region {name} is kept while spec.topology.regions names {', '.join(missing)}, for which there is no "
-        "Region; create it or correct the name"
-        for name in sorted(leaving)
-        if (facts := regions.get(name)) is not None and not _is_outside(facts, spec.residency)
-    }
 
 
 def _placement(entry: TopologyRegion, facts: RegionFacts | None, residency: Residency | None, here: bool) -> Placement:

@@ -222,17 +222,17 @@ class ChatReconciler:
         return False
 
     async def _leave_others(self, key: Key, work: Work) -> None:
-        """Regions that the service has left: what is there goes, unless the topology may be misspelt."""
+        """Regions that the service has left: what is there goes."""
         wanted = {place.region for place in work.placements}
         names = {entry.name for entry in work.service.status.regions} - wanted
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
-        facts = {site.name: _facts(site) for site in work.ctx.fleet.sites()}
-        kept = placement.kept(work.service.spec, facts, names)
-        kept = {name: why for name, why in kept.items() if not _is_abandoned(name, work.body)}
-        work.outcomes |= {name: RegionOutcome(name, OutcomeKind.REMOVING, why) for name, why in kept.items()}
-        names -= kept.keys()
         self._converger.forget(key, names)
         rests = await gathered(self._leave(name, work.owner, work.body, work.ctx) for name in sorted(names))
+        # Whoever gave a region up does not wait for it. Where it answers it is emptied nevertheless, if not at once.
+        for name in names:
+            site = work.ctx.fleet.site(name)
+            if _is_abandoned(name, work.body) and site is not None and site.usable and remaining(site, key):
+                work.look_again.append(OBSTACLE_RETRY)
         for rest in rests:
             if rest is not None:
                 work.outcomes[rest.region] = RegionOutcome(rest.region, OutcomeKind.REMOVING, rest.message)

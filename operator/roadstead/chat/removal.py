@@ -23,8 +23,8 @@ from roadstead.kernel.ownership import Owner
 from roadstead.kernel.store import Record
 
 ABANDON_ANNOTATION = "roadstead.dev/abandon"
-"""On a service: names of regions that are given up for it, with commas between; ``*`` for all. They are left at
-once, and neither waited for nor kept."""
+"""On a service: names of regions that are given up for it, with commas between; ``*`` for all. While it
+is deleted or leaves them they are not waited for, and admission does not ask whether another serves."""
 
 
 log = logging.getLogger(__name__)

@@ -229,7 +229,7 @@ def test_an_edit_is_judged_by_what_it_makes_worse(new: dict[str, Any], old: dict
 
 def serving(*regions: str, of: dict[str, Any], phase: str = "Ready", ready: int = 2) -> dict[str, Any]:
     """A service as the operator has left it."""
-    entries = [{"name": name, "phase": phase, "readyReplicas": ready, "applied": "a1b2c3"} for name in regions]
+    entries = [{"name": name, "phase": phase, "readyReplicas": ready, "stage": "Settled"} for name in regions]
     others = [{"name": name} for name in ("hkg", "sin", "sfo") if name not in regions]
     return {**of, "status": {"regions": entries + others}}
 
@@ -261,14 +261,43 @@ BOTH = serving("hkg", "sin", of=chat("hkg", "sin"))
         pytest.param(
             chat("sin"),
             serving("hkg", of=chat("hkg")),
-            ("regions is sin", "not hkg any more", "keep hkg until sin is Ready in status.regions", "abandon=hkg"),
+            (
+                "regions is sin",
+                "not hkg any more",
+                "keep hkg until readyReplicas of another is above 0 in status.regions",
+                "abandon=hkg",
+            ),
             id="a move in one step",
         ),
         pytest.param(
             chat("sin"),
             serving("hkg", of=chat("hkg", "sin")),
-            ("keep hkg until sin is Ready",),
+            ("not hkg any more",),
             id="the second step of a move before the first is done",
+        ),
+        pytest.param(
+            chat(topology={"mode": "ActiveActive", "regions": [{"name": "sin", "replicas": 0}]}),
+            BOTH,
+            ("not hkg any more",),
+            id="the other region loses its pods in the same edit",
+        ),
+        pytest.param(
+            chat("sin", "gone"),
+            serving("hkg", "gone", of=chat("hkg", "sin", "gone")),
+            ("is sin, gone, where no pod is ready",),
+            id="the other region's Region was deleted, so nothing newer is known of it",
+        ),
+        pytest.param(
+            chat("sin", residency=("HK",)),
+            {**BOTH, "spec": chat("hkg", "sin", residency=("HK",))["spec"]},
+            ("is sin, where no pod is ready",),
+            id="the other region is refused, and was before",
+        ),
+        pytest.param(
+            chat(topology=ALONE),
+            serving("sin", of=chat(topology=PASSIVE)),
+            ("not sin any more",),
+            id="the last standby, while the primary has no pod",
         ),
         pytest.param(
             chat("sfo"), given_up(BOTH, "hkg,sin"), ("not hkg, sin any more",), id="given up before, but not any more"
@@ -314,11 +343,9 @@ def test_what_serves_is_not_taken_away_before_something_else_does(
         pytest.param(
             chat(topology=ALONE),
             serving("hkg", "sin", of=chat(topology=PASSIVE), ready=0),
-            id="a standby goes while the primary is not ready",
+            id="a standby goes, and no pod is ready anywhere",
         ),
-        pytest.param(
-            chat(topology=ALONE), serving("sin", of=chat(topology=PASSIVE)), id="a standby goes, the only one with pods"
-        ),
+        pytest.param(chat("sin"), serving("gone", of=chat("gone")), id="a move away from a Region that was deleted"),
     ],
 )
 def test_a_region_is_taken_out_where_nothing_is_lost_by_it(new: dict[str, Any], old: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from roadstead.api.conditions import Reason
-from roadstead.chat.placement import Placement, RegionFacts, Verdict, kept, place
+from roadstead.chat.placement import Placement, RegionFacts, Verdict, place
 from unit.chat.services import service
 
 HK = RegionFacts("hkg", "HK")
@@ -97,12 +97,3 @@ def test_the_order_is_that_of_the_topology() -> None:
     of = service(topology={"regions": [{"name": name} for name in ("sgp", "hkg", "tyo")]})
     regions = {name: RegionFacts(name, "HK") for name in ("hkg", "sgp", "tyo")}
     assert [placement.region for placement in place(of.spec, regions, set())] == ["sgp", "hkg", "tyo"]
-
-
-def test_nothing_is_left_while_a_region_of_the_topology_may_be_misspelt() -> None:
-    of = service(topology={"regions": [{"name": "hkg"}, {"name": "spg"}]}, residency={"jurisdictions": ["HK", "SG"]})
-    regions = {"hkg": HK, "sgp": RegionFacts("sgp", "SG"), "sfo": RegionFacts("sfo", "US-CA")}
-    [(name, why)] = kept(of.spec, regions, {"sgp", "sfo", "gone"}).items()
-    assert name == "sgp", "data does not stay where it may not lie, nor does anything where no Region is"
-    assert why.startswith("region sgp is kept while spec.topology.regions names spg, for which there is no Region; ")
-    assert not kept(of.spec, {**regions, "spg": RegionFacts("spg", "SG")}, {"sgp"})

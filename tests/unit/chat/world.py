@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.reconcile import ChatReconciler, regions_of
+from roadstead.chat.removal import ABANDON_ANNOTATION
 from roadstead.kernel import objects
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, NotFound, RoadsteadError, Unreachable
@@ -267,6 +268,12 @@ class World:
         """A person deletes the service."""
         body = self.service
         body["metadata"]["deletionTimestamp"] = "2026-03-01T00:00:00Z"
+        return self._stored(body)
+
+    def give_up(self, *regions: str) -> Body:
+        """A person gives regions up for the service."""
+        body = self.service
+        body["metadata"].setdefault("annotations", {})[ABANDON_ANNOTATION] = ",".join(regions)
         return self._stored(body)
 
     def image(self, region: str) -> str:
