@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from roadstead.api.advice import advise
-from roadstead.api.chatservice import ChatService, RegionRolloutPhase
+from roadstead.api.chatservice import ChatService, RegionRolloutPhase, TopologyRegion
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
@@ -140,7 +140,7 @@ def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: 
     if before is not None:
         known = {_identity(problem) for rule in SERVICE_RULES for problem in rule(before, facts)}
         refusals = [problem for problem in refusals if _identity(problem) not in known]
-        refusals += [problem for rule in SERVICE_MOVES for problem in rule(_Move(service, before), facts)]
+        refusals += _moved(_Move(service, before), facts)
     warnings = [text for advice in SERVICE_ADVICE for text in advice(service, before, facts)]
     return Verdict(tuple(refusals), (*warnings, *advise(service)))
 
@@ -239,6 +239,11 @@ class _Move:
         )
 
 
+def _moved(move: _Move, facts: ServiceFacts) -> list[Problem]:
+    # What is misspelt is not ready either; one of the two says what to do.
+    return _moved_nowhere(move, facts) or _moved_before_it_is_ready(move, facts)
+
+
 def _moved_nowhere(move: _Move, facts: ServiceFacts) -> list[Problem]:
     """A misspelt name would empty the region that was meant."""
     held = {entry.name for entry in move.before.status.regions if entry.stage is not None}
@@ -266,7 +271,7 @@ def _moved_before_it_is_ready(move: _Move, facts: ServiceFacts) -> list[Problem]
     named = move.service.spec.topology.regions
     # Of a Region that is gone, or is refused, nothing newer is known than what the status once said.
     barred = {problem.value for problem in _outside_residency(move.service, facts)}
-    able = [entry.name for entry in named if entry.name in facts.regions.keys() - barred and entry.replicas != 0]
+    able = [e.name for e in named if e.name in facts.regions.keys() - barred and _wants_pods(move.service, e)]
     if not lost or any(move.has_pods(name) for name in able):
         return []
     there, gone = ", ".join(entry.name for entry in named), ", ".join(lost)
@@ -274,10 +279,14 @@ def _moved_before_it_is_ready(move: _Move, facts: ServiceFacts) -> list[Problem]
         Problem(
             "spec.topology.regions",
             there,
-            f"is {there}, where no pod is ready, and not {gone} any more, where some are: the service would be down",
-            f"keep {gone} until readyReplicas of another is above 0 in status.regions; or {_at_once(lost)}",
+            f"is {there}, where no pod would be ready, and not {gone} any more, where some are",
+            f"keep {gone} until another region that stays is reachable and has ready pods; or {_at_once(lost)}",
         )
     ]
+
+
+def _wants_pods(service: ChatService, entry: TopologyRegion) -> bool:
+    return (service.spec.replicas if entry.replicas is None else entry.replicas) > 0
 
 
 def _at_once(regions: Sequence[str]) -> str:
@@ -441,13 +450,11 @@ def _same_cluster_twice(region: Region, facts: RegionFacts) -> list[str]:
 
 
 ServiceRule = Callable[[ChatService, ServiceFacts], list[Problem]]
-ServiceMove = Callable[[_Move, ServiceFacts], list[Problem]]
 ServiceAdvice = Callable[[ChatService, ChatService | None, ServiceFacts], list[str]]
 RegionRule = Callable[[Region, Region | None, RegionFacts], list[Problem]]
 RegionAdvice = Callable[[Region, RegionFacts], list[str]]
 
 SERVICE_RULES: tuple[ServiceRule, ...] = (_outside_residency,)
-SERVICE_MOVES: tuple[ServiceMove, ...] = (_moved_nowhere, _moved_before_it_is_ready)
 SERVICE_ADVICE: tuple[ServiceAdvice, ...] = (_unknown_regions, _unwilling_regions, _missing_certificate)
 REGION_RULES: tuple[RegionRule, ...] = (
     _moved_out_of_residency,

@@ -228,15 +228,12 @@ class ChatReconciler:
         names |= {site.name for site in work.ctx.fleet.sites() if site.name not in wanted and remaining(site, key)}
         self._converger.forget(key, names)
         rests = await gathered(self._leave(name, work.owner, work.body, work.ctx) for name in sorted(names))
-        # Whoever gave a region up does not wait for it. Where it answers it is emptied nevertheless, if not at once.
-        for name in names:
-            site = work.ctx.fleet.site(name)
-            if _is_abandoned(name, work.body) and site is not None and site.usable and remaining(site, key):
-                work.look_again.append(OBSTACLE_RETRY)
         for rest in rests:
-            if rest is not None:
+            if rest is None:
+                continue
+            work.look_again.append(OBSTACLE_RETRY)
+            if rest.awaited:
                 work.outcomes[rest.region] = RegionOutcome(rest.region, OutcomeKind.REMOVING, rest.message)
-                work.look_again.append(OBSTACLE_RETRY)
 
     async def _leave(self, region: str, owner: Owner, body: Mapping[str, Any], ctx: Context) -> Remainder | None:
         """Delete what is in one region; when it is not what the status records, look for what lost its labels too."""
@@ -311,6 +308,7 @@ class ChatReconciler:
         if any(self._is_pending(name, ctx) and not _is_abandoned(name, body) for name in names):
             return Result()
         rest = await gathered(self._leave(name, owner, body, ctx) for name in sorted(names))
+        # What is left where a person gave the region up is found by its labels, and swept.
         outcomes = {
             remainder.region: RegionOutcome(
                 remainder.region,
@@ -318,7 +316,7 @@ class ChatReconciler:
                 remainder.message,
             )
             for remainder in rest
-            if remainder is not None
+            if remainder is not None and remainder.awaited
         }
         if outcomes:
             await self._write_deleting(body, outcomes, ctx)

@@ -32,10 +32,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """What keeps a region from being left. ``message`` says what and, where a person can do something, the cure."""
+    """What keeps a region from being left.
+
+    Attributes:
+        region: its name.
+        message: what it is and, where a person can do something, the cure.
+        awaited: nobody gave the region up. Whoever did does not wait; what is left there is tried again all the same.
+    """
 
     region: str
     message: str
+    awaited: bool = True
 
 
 def abandoned(body: Mapping[str, Any]) -> frozenset[str]:
@@ -73,11 +80,11 @@ async def leave(
         owner: the service.
         ctx: everything else.
         places: in each region.
-        give_up: a person abandoned the region: do what can be done and do not wait.
+        give_up: a person abandoned the region: do what can be done, and have nobody wait.
         lost: names of objects there that may have been the service's before they lost their labels.
 
     Returns:
-        What is left to wait for; None when nothing of the service is left there, or nobody waits for it.
+        What is left there; None when nothing is, or when the region was given up and cannot be reached.
     """
     site = ctx.fleet.site(region)
     if site is None:
@@ -95,8 +102,8 @@ async def leave(
     if not records and not lost:
         return None
     with places.place(region, owner.key, site.member.client.gate) as entered:
-        if not entered:  # what stays behind there is found by its labels, and swept
-            return None if give_up else Remainder(region, f"region {region}: {BUSY}")
+        if not entered:
+            return Remainder(region, f"region {region}: {BUSY}", awaited=not give_up)
         try:
             applier = Applier(site.member.client, site.member.store, owner, region)
             await applier.delete(records)
@@ -106,18 +113,20 @@ async def leave(
         except Exception as error:  # as in converge: what one region does must not hold up the others
             log.exception("unexpected error while leaving region %s", region)
             outcome = Outcome(failed=ServerFault(f"an error that nobody foresaw ({type(error).__name__}); see the log"))
-    if give_up:
-        return None
+    message = _left(region, outcome)
+    return Remainder(region, message, awaited=not give_up) if message else None
+
+
+def _left(region: str, outcome: Outcome) -> str:
+    """What deleting has left in a region, in words; empty when nothing."""
     if outcome.failed is not None:
-        return Remainder(region, f"region {region}: {outcome.failed}")
+        return f"region {region}: {outcome.failed}"
     if outcome.refused:
         problem = outcome.refused[0]
-        return Remainder(region, f"region {region} refuses to delete {problem.child}: {problem.message}")
+        return f"region {region} refuses to delete {problem.child}: {problem.message}"
     if outcome.waiting:
-        return Remainder(
-            region, f"region {region}: {outcome.waiting[0]} is still being deleted (look at its finalizers)"
-        )
-    return None
+        return f"region {region}: {outcome.waiting[0]} is still being deleted (look at its finalizers)"
+    return ""
 
 
 async def sweep(key: Key, ctx: Context, places: Bulkhead) -> str:

@@ -81,9 +81,17 @@ def refusals(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: Servi
             parse_change("ChatService", old, new)
     except SpecError as error:
         return [str(problem) for problem in error.problems], []
-    verdict = judge_service(new, old, facts)
+    verdict = judge_service(_annotated(new, old), old, facts)
     problems: tuple[Problem, ...] = verdict.refusals
     return [str(problem) for problem in problems], list(verdict.warnings)
+
+
+def _annotated(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The manifest with the annotations that the hub's object has besides: to apply it leaves them there."""
+    if old is None:
+        return new
+    annotations = (old["metadata"].get("annotations") or {}) | (new["metadata"].get("annotations") or {})
+    return {**new, "metadata": {**new["metadata"], "annotations": annotations}}
 
 
 def draft(

@@ -105,7 +105,7 @@ def test_a_service_moves_once_the_other_region_serves(cluster: BareCluster, oper
     answer = moving("hgk")
     assert "spec.topology.regions[0].name is hgk, and there is no Region of that name" in answer
     answer = moving("sin")
-    assert "regions is sin, where no pod is ready, and not hkg any more, where some are" in answer
+    assert "regions is sin, where no pod would be ready, and not hkg any more, where some are" in answer
 
     assert "configured" in moving("hkg", "sin")
     kubectl(cluster, "-n", space, "wait", "--for=condition=Ready", "chat/moving", "--timeout=60s")

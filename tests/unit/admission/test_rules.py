@@ -264,7 +264,7 @@ BOTH = serving("hkg", "sin", of=chat("hkg", "sin"))
             (
                 "regions is sin",
                 "not hkg any more",
-                "keep hkg until readyReplicas of another is above 0 in status.regions",
+                "keep hkg until another region that stays is reachable and has ready pods",
                 "abandon=hkg",
             ),
             id="a move in one step",
@@ -282,15 +282,24 @@ BOTH = serving("hkg", "sin", of=chat("hkg", "sin"))
             id="the other region loses its pods in the same edit",
         ),
         pytest.param(
+            chat("sin", replicas=0), BOTH, ("not hkg any more",), id="the other region loses them with the service"
+        ),
+        pytest.param(
+            chat("hgk"),
+            serving("hkg", of=chat("hkg")),
+            ("no Region of that name",),
+            id="a misspelt region, the only one",
+        ),
+        pytest.param(
             chat("sin", "gone"),
             serving("hkg", "gone", of=chat("hkg", "sin", "gone")),
-            ("is sin, gone, where no pod is ready",),
+            ("is sin, gone, where no pod would be ready",),
             id="the other region's Region was deleted, so nothing newer is known of it",
         ),
         pytest.param(
             chat("sin", residency=("HK",)),
             {**BOTH, "spec": chat("hkg", "sin", residency=("HK",))["spec"]},
-            ("is sin, where no pod is ready",),
+            ("is sin, where no pod would be ready",),
             id="the other region is refused, and was before",
         ),
         pytest.param(

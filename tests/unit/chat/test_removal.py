@@ -36,7 +36,9 @@ async def test_without_a_place_only_who_gave_up_does_not_wait(give_up: bool) -> 
     with places.place("hkg", Key("ChatService", "bank", "other"), gate) as entered:
         assert entered
         rest = await leave("hkg", Owner("hub-1", KEY, "5f2c"), ctx, places, give_up=give_up)
-    assert (rest.message if rest else "") == ("" if give_up else f"region hkg: {BUSY}")
+    assert rest is not None
+    assert rest.message == f"region hkg: {BUSY}"
+    assert rest.awaited is not give_up
 
 
 async def test_a_region_that_was_given_up_is_emptied_in_the_end_when_it_only_failed_for_a_moment() -> None:

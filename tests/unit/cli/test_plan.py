@@ -10,10 +10,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from roadstead.admission.rules import ServiceFacts
 from roadstead.api.chatservice import RolloutPhase
 from roadstead.api.conditions import Reason
+from roadstead.api.parse import parse
 from roadstead.chat.placement import Placement, Verdict
 from roadstead.cli.app import app
+from roadstead.cli.draft import refusals
 from roadstead.cli.plan import Action, Change, Plan, RegionPlan, as_data, told
 from roadstead.cli.rehearsal import Rehearsal, Step
 from specs import SAMPLES, chat, region
@@ -134,6 +137,17 @@ def test_offline_knows_only_the_regions_in_the_file() -> None:
 def test_a_broken_spec_is_refused_with_every_problem() -> None:
     out = run("-", stdin=[chat(spec__replicas=-1, spec__x=1)], code=1).stdout
     assert "REFUSED" in out and "spec.replicas is -1" in out and "spec.x is 1, a field that does not exist" in out
+
+
+def test_a_region_that_was_given_up_in_the_hub_is_given_up_for_a_manifest_too() -> None:
+    hub = chat(spec__topology__regions=[{"name": "hkg"}])
+    hub["status"] = {"regions": [{"name": "hkg", "phase": "Ready", "readyReplicas": 2, "stage": "Settled"}]}
+    file = chat(spec__topology__regions=[{"name": "sgp"}], metadata__annotations={"example.com/team": "chat"})
+    facts = ServiceFacts({name: parse("Region", region(name)) for name in ("hkg", "sgp")})
+    [refusal], _ = refusals(file, hub, facts)
+    assert "annotate the service with roadstead.dev/abandon=hkg" in refusal
+    hub["metadata"]["annotations"] = {"roadstead.dev/abandon": "hkg"}
+    assert refusals(file, hub, facts)[0] == []
 
 
 def test_a_standby_is_moved_before_the_primary_in_a_sample(tmp_path: Path) -> None:
