@@ -52,6 +52,8 @@ _GROUPS = {
     "certificates": "/apis/cert-manager.io/v1",
     "chatservices": "/apis/roadstead.dev/v1alpha1",
     "regions": "/apis/roadstead.dev/v1alpha1",
+    "keyrings": "/apis/roadstead.dev/v1alpha1",
+    "keyversions": "/apis/roadstead.dev/v1alpha1",
 }
 CHILD_TYPES = (
     "serviceaccounts",

@@ -10,7 +10,9 @@ from roadstead.admission.tls import ServingTls
 from roadstead.kernel.context import Context
 from roadstead.kernel.fleet import HUB_MEMBER
 from roadstead.kernel.health import Check, HealthServer
+from roadstead.kernel.objects import KEY_RINGS
 from roadstead.kernel.watch import STALE_AFTER, Watcher
+from roadstead.keys.gauges import gauges
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class Checks:
         ctx, metrics = self.ctx, self.ctx.metrics
         metrics.observe_queue(ctx.queue)
         metrics.observe_resources(ctx.resources.readiness())
+        bodies = (body for key in ctx.resources.keys(KEY_RINGS.kind) if (body := ctx.resources.get(key)) is not None)
+        rings = gauges(bodies, ctx.clock.now())
+        metrics.observe_rings(rings.phases, rings.waiting, rings.oldest_primary)
         if self.tls.not_after is not None:
             metrics.webhook_certificate.set(self.tls.not_after.timestamp())
         ages = {HUB_MEMBER: ctx.hub.oldest_watch()}

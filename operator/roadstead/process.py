@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
@@ -44,16 +45,19 @@ from roadstead.kernel.health import HealthServer
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.metrics import Metrics
-from roadstead.kernel.objects import CHAT_SERVICES, REGIONS
+from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS
 from roadstead.kernel.patience import patiently
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
 from roadstead.kernel.secrets import SecretVersions
 from roadstead.kernel.watch import Watcher
+from roadstead.keys import reconcile as keys
+from roadstead.keys.deks import Deks
+from roadstead.keys.kek_kubernetes import KubernetesProvider
 from roadstead.regions.reconcile import RegionReconciler
 from roadstead.triggers import Kubeconfigs, Triggers
 
-KINDS = (REGIONS, CHAT_SERVICES)
+KINDS = (REGIONS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS)
 RESYNC_INTERVAL = 3600.0
 """Seconds between two looks for deletions that kopf's watch may have missed."""
 GRACE = 1.5
@@ -189,9 +193,20 @@ class Process:
         for member in ctx.fleet.connected(ctx.hub):
             for owner in member.store.owners():
                 ctx.queue.add(owner)
-        reconcilers = {REGIONS.kind: regions.reconcile, CHAT_SERVICES.kind: chat.reconcile}
+        rings = self._key_rings(ctx)
+        reconcilers = {
+            REGIONS.kind: regions.reconcile,
+            CHAT_SERVICES.kind: chat.reconcile,
+            KEY_RINGS.kind: rings.reconcile,
+            KEY_VERSIONS.kind: rings.version_changed,
+        }
         self._controller = asyncio.create_task(Controller(ctx, reconcilers, workers=self._options.workers).run())
         await self._controller
+
+    def _key_rings(self, ctx: Context) -> keys.KeyRingReconciler:
+        client, namespace = ctx.hub.client, self._options.namespace
+        provider = KubernetesProvider(client, namespace, secrets.token_bytes)
+        return keys.KeyRingReconciler(Deks(client, namespace, provider, secrets.token_bytes), secrets.token_bytes)
 
     def _connect(self, name: str, access: MemberAccess, ctx: Context, leadership: Leadership) -> Member:
         client = ClusterClient(
@@ -309,6 +324,8 @@ class Process:
 
 
 def _references(kind: str, body: Mapping[str, Any]) -> frozenset[str]:
+    if kind == KEY_RINGS.kind:
+        return keys.regions_of(body)
     return regions_of(body) if kind == CHAT_SERVICES.kind else frozenset()
 
 

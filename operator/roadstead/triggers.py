@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roadstead.kernel.fleet import Fleet
-from roadstead.kernel.objects import CHAT_SERVICES, REGIONS
+from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, REGIONS
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
 
@@ -25,7 +25,7 @@ class Triggers:
 
     def everything(self) -> None:
         """All that is known: when this process begins to lead."""
-        for kind in (REGIONS.kind, CHAT_SERVICES.kind):
+        for kind in (REGIONS.kind, CHAT_SERVICES.kind, KEY_RINGS.kind):
             for key in self._resources.keys(kind):
                 self._queue.add(key)
 
@@ -41,8 +41,9 @@ class Triggers:
 
     def region_changed(self, region: str) -> None:
         """A region became usable, or is not any more, or is another one now."""
-        for key in self._resources.mentioning(CHAT_SERVICES.kind, region):
-            self._queue.add(key)
+        for kind in (CHAT_SERVICES.kind, KEY_RINGS.kind):
+            for key in self._resources.mentioning(kind, region):
+                self._queue.add(key)
         site = self.fleet.site(region)
         if site is None or site.member is None or not site.usable:
             return

@@ -34,12 +34,14 @@ class Program:
         script: Console script that its containers start.
         sources: Files and folders of the repository that its wheel is made from.
         environment: What its Dockerfile sets besides what every image has.
+        libraries: Other distributions of the workspace that it needs, with the folder that each is made from.
     """
 
     package: str
     script: str
     sources: tuple[str, ...]
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 PROGRAMS = {
@@ -48,6 +50,7 @@ PROGRAMS = {
         "roadstead-operator",
         ("pyproject.toml", "README.md", "LICENSE", "operator/roadstead", "manifests", "crds"),
         {"MALLOC_TRIM_THRESHOLD_": "131072"},
+        {"roadstead-keys": "workloads/keys"},
     ),
     "chat": Program("roadstead-chat", "roadstead-chat", ("workloads/chat",)),
     "chat-load": Program("roadstead-chat-load", "roadstead-chat-load", ("workloads/chat-load",)),
@@ -88,8 +91,12 @@ def build(name: str, *, variant: str = "", on: Docker | None = None) -> Image:
 
 
 def files_of(program: Program) -> Iterator[Path]:
-    """Yield every file that the program's wheel is made from, without what tools leave behind."""
-    for source in program.sources:
+    """Yield every file that the wheels of a program are made from, without what tools leave behind."""
+    yield from _files(*program.sources, *program.libraries.values())
+
+
+def _files(*sources: str) -> Iterator[Path]:
+    for source in sources:
         path = REPOSITORY / source
         found = [path] if path.is_file() else sorted(path.rglob("*"))
         for file in found:
@@ -107,7 +114,8 @@ def _without_registry(name: str, program: Program, variant: str) -> Image:
     layers = [
         images_local.base(),
         images_local.dependencies(requirements, name),
-        images_local.code(program.package, list(files_of(program))),
+        *(images_local.code(library, list(_files(folder))) for library, folder in program.libraries.items()),
+        images_local.code(program.package, list(_files(*program.sources))),
     ]
     config = imagearchive.Config(
         entrypoint=(f"/usr/local/bin/{program.script}",),
@@ -180,9 +188,9 @@ def _context(name: str, program: Program) -> Iterator[Path]:
             yield path
 
 
-_MEMBERS = ("workloads/chat/pyproject.toml", "workloads/chat-load/pyproject.toml")
+_MEMBERS = tuple(f"workloads/{name}/pyproject.toml" for name in ("chat", "chat-load", "keys"))
 """uv reads the whole workspace, also to build one member of it."""
 
 
 def _inside(path: Path, program: Program) -> bool:
-    return any(path.is_relative_to(REPOSITORY / source) for source in program.sources)
+    return any(path.is_relative_to(REPOSITORY / folder) for folder in (*program.sources, *program.libraries.values()))

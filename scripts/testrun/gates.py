@@ -12,7 +12,15 @@ from pathlib import Path
 from testrun import manifests
 from testrun.layers import ROOT
 
-PYTHON_FOLDERS = ("operator/roadstead", "scripts", "tests", "workloads/chat/src", "workloads/chat-load/src", "bench")
+PYTHON_FOLDERS = (
+    "operator/roadstead",
+    "scripts",
+    "tests",
+    "workloads/chat/src",
+    "workloads/chat-load/src",
+    "workloads/keys/src",
+    "bench",
+)
 CHART_GATES = {
     "helm lint": manifests.lint,
     "kubeconform": manifests.conform,

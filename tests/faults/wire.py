@@ -10,6 +10,7 @@ from typing import Any
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 APPLY = "application/apply-patch+yaml"
 OUR_GROUP = "roadstead.dev"
+LEDGER = "keyversions"
 STATUS_MANAGER = "roadstead-status"
 MAIN_MANAGERS = frozenset({"roadstead", "roadstead-handover"})
 LARGEST_PAGE = 500
@@ -146,7 +147,10 @@ def _broken(request: Request) -> Iterator[str]:
     else:
         yield from _broken_manager(request)
         yield from _broken_body(request)
-    if request.group == OUR_GROUP and request.verb in ("create", "update", "delete"):
+    if _is_ledger(request):
+        if request.verb not in ("create", "update"):
+            yield "the ledger is created and replaced, in one piece"
+    elif request.group == OUR_GROUP and request.verb in ("create", "update", "delete"):
         yield "our own kinds belong to people: they are neither made, nor replaced, nor deleted"
 
 
@@ -167,7 +171,10 @@ def _broken_body(request: Request) -> Iterator[str]:
         return
     if "status" in body and request.verb == "patch":
         yield "a status is written through /status only"
-    if request.group == OUR_GROUP:
+    if _is_ledger(request):
+        if request.verb == "update" and not (body.get("metadata") or {}).get("resourceVersion"):
+            yield "an entry of the ledger is replaced only as it was read: with its resourceVersion"
+    elif request.group == OUR_GROUP:
         if "spec" in body:
             yield "the spec of our own kinds belongs to people"
         foreign = set(body.get("metadata") or {}) - CR_METADATA
@@ -175,6 +182,11 @@ def _broken_body(request: Request) -> Iterator[str]:
             yield f"of our own kinds only the finalizer is written, not {', '.join(sorted(foreign))}"
     elif request.applies and not _conditional(body):
         yield "an apply must carry resourceVersion 1 (create) or a uid (update): else it may raise what was deleted"
+
+
+def _is_ledger(request: Request) -> bool:
+    """Whether it is about KeyVersions, which nobody but the operator writes."""
+    return request.group == OUR_GROUP and request.resource == LEDGER
 
 
 def _conditional(body: Mapping[str, Any]) -> bool:

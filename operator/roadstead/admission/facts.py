@@ -18,11 +18,12 @@ from roadstead.admission.rules import (
     ServiceFacts,
     needs_services,
     placed_in,
+    ring_in,
 )
 from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
 from roadstead.api.region import Region
-from roadstead.kernel.objects import CHAT_SERVICES, REGIONS, SECRETS, Gvr
+from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, REGIONS, SECRETS, Gvr
 
 
 class FactCluster(Protocol):
@@ -55,6 +56,10 @@ class FactFinder:
             tls = await self._secret((new.get("metadata") or {}).get("namespace", ""), str(secret))
         return ServiceFacts(await self._regions(), tls)
 
+    async def region_names(self) -> frozenset[str]:
+        """Names of every Region."""
+        return frozenset(await self._regions())
+
     async def about_region(
         self, operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None
     ) -> RegionFacts:
@@ -63,7 +68,8 @@ class FactFinder:
         name = str(metadata.get("name", ""))
         services = await self._services(name) if needs_services(operation, new, old) else []
         if operation is Operation.DELETE:
-            return RegionFacts(self._namespace, services=services)
+            rings = await self._rings(name) if needs_services(operation, new, old) else []
+            return RegionFacts(self._namespace, services=services, rings=rings)
         readable = {n: region for n, region in (await self._regions()).items() if region is not None}
         regions = {other: region for other, region in readable.items() if other != name}
         reference = (((new or {}).get("spec") or {}).get("cluster") or {}).get("kubeconfigSecretRef") or {}
@@ -88,6 +94,12 @@ class FactFinder:
         found: list[PlacedService] = []
         async for items, _ in self._cluster.pages(CHAT_SERVICES):
             found.extend(placed for item in items if (placed := placed_in(region, item)) is not None)
+        return found
+
+    async def _rings(self, region: str) -> list[str]:
+        found: list[str] = []
+        async for items, _ in self._cluster.pages(KEY_RINGS):
+            found.extend(ring_in(region, item) for item in items if ring_in(region, item))
         return found
 
     async def _secret(self, namespace: str, name: str, key: str = "") -> SecretFact:

@@ -9,7 +9,7 @@ jurisdiction was corrected would keep every service in it from getting a securit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -113,12 +113,14 @@ class RegionFacts:
         regions: every other Region, by name.
         services: the services that this one holds; asked for only where `needs_services` says so.
         kubeconfig: the Secret of spec.cluster.kubeconfigSecretRef; None when it names none that the operator reads.
+        rings: names of the KeyRings that have keys there, with their namespaces; asked for when it is deleted.
     """
 
     namespace: str
     regions: Mapping[str, Region] = field(default_factory=dict)
     services: Sequence[PlacedService] = ()
     kubeconfig: SecretFact | None = None
+    rings: Sequence[str] = ()
 
 
 def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: ServiceFacts) -> Verdict:
@@ -143,6 +145,31 @@ def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: 
         refusals += _moved(_Move(service, before), facts)
     warnings = [text for advice in SERVICE_ADVICE for text in advice(service, before, facts)]
     return Verdict(tuple(refusals), (*warnings, *advise(service)))
+
+
+def judge_ring(new: Mapping[str, Any], old: Mapping[str, Any] | None, regions: Collection[str]) -> Verdict:
+    """Judge a KeyRing that is created (``old`` is None) or changed.
+
+    Args:
+        new: the object as it would be.
+        old: the object as it is.
+        regions: names of every Region there is.
+    """
+    if old is not None and _unchanged(new, old):
+        return ALLOWED
+    try:
+        ring = parse("KeyRing", new)
+    except SpecError as error:
+        return Verdict(error.problems)
+    known = ", ".join(sorted(regions)[:10]) or "none yet"
+    return Verdict(
+        warnings=tuple(
+            f"spec.regions[{index}] is {name}, and there is no Region of that name; no version is written with before "
+            f"somebody creates it (there are: {known})"
+            for index, name in enumerate(ring.spec.regions)
+            if name not in regions
+        )
+    )
 
 
 def judge_region(
@@ -192,6 +219,14 @@ def placed_in(region: str, service: Mapping[str, Any]) -> PlacedService | None:
         return None
     jurisdictions = (spec.get("residency") or {}).get("jurisdictions") or ()
     return PlacedService(metadata.get("namespace", ""), metadata["name"], named, tuple(jurisdictions))
+
+
+def ring_in(region: str, ring: Mapping[str, Any]) -> str:
+    """Namespace and name of a KeyRing, as the API has it, that has keys in a region or should; else empty."""
+    spec, status = ring.get("spec") or {}, ring.get("status") or {}
+    if region not in (spec.get("regions") or ()) and region not in _names(status.get("regions")):
+        return ""
+    return f"{ring['metadata'].get('namespace', '')}/{ring['metadata']['name']}"
 
 
 # --- ChatService ------------------------------------------------------------------------------------------------------
@@ -342,6 +377,15 @@ def _deletion(old: Mapping[str, Any], facts: RegionFacts) -> Verdict:
     if _abandoned(old):
         text = f"Region {name} is abandoned: no service waits for it, and what runs there is left running unattended"
         return Verdict(warnings=(text,))
+    if facts.rings:
+        rest = len(facts.rings) - _NAMED
+        held = ", ".join(facts.rings[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+        cure = (
+            f"take {name} out of spec.regions of each and wait until it is gone from their status.regions, or, if what "
+            f"is there is to be left to itself, annotate the Region with {ABANDON_ANNOTATION}=true first"
+        )
+        says = f"is {name}, a Region that has keys of KeyRings ({held})"
+        return Verdict((Problem("metadata.name", name, says, cure),))
     if not facts.services:
         return ALLOWED
     cure = (

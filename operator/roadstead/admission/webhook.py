@@ -10,16 +10,17 @@ from typing import Any
 import kopf
 
 from roadstead.admission.facts import FactFinder
-from roadstead.admission.rules import Operation, Verdict, judge_region, judge_service
+from roadstead.admission.rules import Operation, Verdict, judge_region, judge_ring, judge_service
 from roadstead.admission.server import Endpoint
-from roadstead.api.kinds import CHAT_SERVICE, GROUP, REGION, VERSION
+from roadstead.api.kinds import CHAT_SERVICE, GROUP, KEY_RING, REGION, VERSION
 from roadstead.kernel.errors import RoadsteadError
 
 logger = logging.getLogger(__name__)
 
 CHAT_SERVICE_ENDPOINT = Endpoint("validate-chatservice", GROUP, CHAT_SERVICE.plural, ("CREATE", "UPDATE"))
 REGION_ENDPOINT = Endpoint("validate-region", GROUP, REGION.plural, ("CREATE", "UPDATE", "DELETE"))
-ENDPOINTS = (CHAT_SERVICE_ENDPOINT, REGION_ENDPOINT)
+KEY_RING_ENDPOINT = Endpoint("validate-keyring", GROUP, KEY_RING.plural, ("CREATE", "UPDATE"))
+ENDPOINTS = (CHAT_SERVICE_ENDPOINT, REGION_ENDPOINT, KEY_RING_ENDPOINT)
 
 
 def register(registry: kopf.OperatorRegistry, facts_of: FactFinder) -> None:
@@ -47,7 +48,16 @@ def register(registry: kopf.OperatorRegistry, facts_of: FactFinder) -> None:
         code = HTTPStatus.CONFLICT if what is Operation.DELETE else HTTPStatus.UNPROCESSABLE_ENTITY
         _answer(judge_region(what, wanted, present, facts), warnings, code)
 
-    for endpoint, handler in ((CHAT_SERVICE_ENDPOINT, chat_service), (REGION_ENDPOINT, region)):
+    async def key_ring(*, warnings: list[str], **review: Any) -> None:
+        try:
+            regions = await facts_of.region_names()
+        except (RoadsteadError, ValueError) as error:
+            raise _unchecked(error) from error
+        verdict = judge_ring(_plain(review["new"]) or {}, _plain(review["old"]), regions)
+        _answer(verdict, warnings, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    handlers = ((CHAT_SERVICE_ENDPOINT, chat_service), (REGION_ENDPOINT, region), (KEY_RING_ENDPOINT, key_ring))
+    for endpoint, handler in handlers:
         kopf.on.validate(
             GROUP, VERSION, endpoint.resource, id=endpoint.id, operations=endpoint.operations, registry=registry
         )(handler)

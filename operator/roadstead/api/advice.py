@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from roadstead.api.chatservice import ChatService, ChatServiceSpec, TopologyMode
 from roadstead.api.duration import format_duration
+from roadstead.api.kinds import Resource
 from roadstead.api.quantity import amount, percent_or_count
 from roadstead.api.region import Region
 from roadstead.api.relay import KEYS, OPTIONS, PREFIX, is_key, nearest_option
@@ -16,7 +17,7 @@ SMALLEST_VOLUME = 16 * 1024**2
 """Bytes; what is smaller is a forgotten unit."""
 
 
-def advise(obj: Region | ChatService) -> list[str]:
+def advise(obj: Resource) -> list[str]:
     """What somebody should think about once more.
 
     Args:
@@ -27,7 +28,9 @@ def advise(obj: Region | ChatService) -> list[str]:
     """
     if isinstance(obj, Region):
         return [sentence for advice in _REGION for sentence in advice(obj)]
-    return [sentence for advice in _CHAT_SERVICE for sentence in advice(obj.spec)]
+    if isinstance(obj, ChatService):
+        return [sentence for advice in _CHAT_SERVICE for sentence in advice(obj.spec)]
+    return []
 
 
 def _image_that_moves(spec: ChatServiceSpec) -> Iterator[str]:

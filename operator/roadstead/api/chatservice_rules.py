@@ -2,11 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from cronsim import CronSim, CronSimError
 
 from roadstead.api.chatservice import (
     NAME_MAX_LENGTH,
@@ -21,6 +16,7 @@ from roadstead.api.network_rules import NETWORK_RULES
 from roadstead.api.quantity import amount
 from roadstead.api.region_rules import CEL_COUNTRY, COUNTRY_CURE, NOT_A_COUNTRY, is_listed, name_rules
 from roadstead.api.rules import Rule, Values, cel_digits, cel_text, once
+from roadstead.api.schedules import cron_fault, is_time_zone
 from roadstead.api.shapes import JURISDICTION
 
 _PRIMARIES = "{0}.regions.filter(r, has(r.role) && r.role == 'Primary')"
@@ -73,28 +69,6 @@ def _high_peaks(chat: ChatService) -> Iterator[Values]:
     for peak in _peaks(chat):
         if chat.spec.autoscaling is not None and peak.replicas > chat.spec.autoscaling.max_replicas:
             yield {"peak": peak.name, "value": peak.replicas, "max": chat.spec.autoscaling.max_replicas}
-
-
-@lru_cache(maxsize=512)
-def is_time_zone(name: str) -> bool:
-    """Whether the IANA database has a time zone of that name."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a directory, such as "America"
-        return False
-    return True
-
-
-@lru_cache(maxsize=512)
-def cron_fault(schedule: str) -> str:
-    """What is wrong with a cron schedule, or nothing: empty text."""
-    try:
-        next(CronSim(schedule, datetime(2024, 1, 1, tzinfo=UTC)))
-    except CronSimError as error:
-        return str(error)
-    except StopIteration:
-        return "no such day in 50 years"
-    return ""
 
 
 def _unknown_zones(chat: ChatService) -> Iterator[Values]:

@@ -57,8 +57,12 @@ def compare(old: Schema, new: Schema) -> list[Break]:
         if successor is None or not successor["served"]:
             found.append(Break(f"{name} {version['name']}", "is no longer served"))
             continue
-        for subresource in _missing(version.get("subresources", ()), successor.get("subresources", ())):
+        was, is_ = version.get("subresources", ()), successor.get("subresources", ())
+        for subresource in _missing(was, is_):
             found.append(Break(f"{name} {version['name']}", f"loses the subresource {subresource}"))
+        if "status" in _missing(is_, was):
+            change = "gets the subresource status: a status that an object is made with would be dropped"
+            found.append(Break(f"{name} {version['name']}", change))
         found += _schema(
             version["schema"]["openAPIV3Schema"], successor["schema"]["openAPIV3Schema"], f"{name} {version['name']} "
         )

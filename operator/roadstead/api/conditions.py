@@ -88,6 +88,18 @@ class Reason(StrEnum):
     KUBECONFIG_REFUSED = "KubeconfigRefused"
     UNAUTHORIZED = "Unauthorized"
     CLUSTER_CHANGED = "ClusterChanged"
+    # keys
+    ROTATING = "Rotating"
+    LEDGER_BEHIND = "LedgerBehind"
+    MATERIAL_LOST = "MaterialLost"
+    REGION_UNREADABLE = "RegionUnreadable"
+    NOT_DISTRIBUTED = "NotDistributed"
+    NOT_PROVED = "NotProved"
+    OLD_PRIMARY_IN_USE = "OldPrimaryInUse"
+    LEAD = "Lead"
+    SOAK = "Soak"
+    CLOCKS_DIFFER = "ClocksDiffer"
+    PROVIDER_FAILED = "ProviderFailed"
     # deletion
     DELETING = "Deleting"
     DELETION_BLOCKED = "DeletionBlocked"

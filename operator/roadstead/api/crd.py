@@ -100,7 +100,7 @@ def custom_resource_definition(kind: Kind) -> Schema:
     root: Schema = {
         "description": _docstring(kind.model),
         "type": "object",
-        "required": ["spec"],
+        "required": [part for part in ("spec", "status") if kind.model.model_fields[part].is_required()],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
@@ -127,7 +127,7 @@ def custom_resource_definition(kind: Kind) -> Schema:
         "name": VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        **({"subresources": {"status": {}}} if kind.status_subresource else {}),
         "additionalPrinterColumns": [column.as_dict() for column in kind.columns],
         "schema": {"openAPIV3Schema": root},
     }
@@ -239,7 +239,8 @@ def _refuse_the_inexpressible(node: Schema, path: str) -> None:
         raise UnsupportedSchemaError(path, "is a fixed tuple", "write a model with a field for each position")
     if "type" not in node and "x-kubernetes-int-or-string" not in node:
         raise UnsupportedSchemaError(path, "has no type", "annotate the field with a concrete type")
-    if node.get("type") == "boolean":
+    # In a spec. A status is read by programs, and none of its fields is anybody's choice.
+    if node.get("type") == "boolean" and not path.startswith("status"):
         raise UnsupportedSchemaError(path, "is a boolean", "write an enum, which can grow a third value")
     own = {"x-roadstead-duration", "uniqueItems", "patternProperties", "propertyNames"}
     if unknown := set(node) - set(KEPT) - DROPPED - own:

@@ -1,5 +1,6 @@
 """The base classes of every model and the field types that several kinds share."""
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from roadstead.api.shapes import DNS_LABEL, DNS_NAME, HOST_NAME, LABEL_VALUE, QUALIFIED_NAME
+from roadstead.api.shapes import DNS_LABEL, DNS_NAME, HOST_NAME, LABEL_VALUE, MOMENT, QUALIFIED_NAME
 
 
 class Model(BaseModel):
@@ -63,6 +64,23 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A moment in UTC, written with whole seconds (``metav1.Time``)."""
+
+_MOMENT = re.compile(MOMENT.removesuffix("$"))
+
+
+def _read_moment(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value.upper())
+        except ValueError:
+            pass
+    raise PydanticCustomError("shape", "not a moment", {"pattern": MOMENT})
+
+
+Moment = Annotated[Timestamp, BeforeValidator(_read_moment)]
+"""A :data:`Timestamp` that a person writes: nothing is taken that an API server refuses, such as a number."""
 
 
 def shortened(most: int) -> BeforeValidator:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from roadstead.api.chatservice import ChatService
 from roadstead.api.chatservice_changes import CHAT_SERVICE_CHANGES
 from roadstead.api.chatservice_rules import CHAT_SERVICE_RULES
+from roadstead.api.keyring import KEY_RING_CHANGES, KEY_RING_RULES, KeyRing
+from roadstead.api.keyversion import KEY_VERSION_CHANGES, KEY_VERSION_RULES, KeyVersion
 from roadstead.api.region import Region
 from roadstead.api.region_rules import REGION_CHANGES, REGION_RULES
 from roadstead.api.rules import ChangeRule, Rule
@@ -14,6 +17,9 @@ GROUP = "roadstead.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "roadstead"
+
+Resource: TypeAlias = Region | ChatService | KeyRing | KeyVersion
+"""An object of the group, as a model."""
 
 
 class Scope(StrEnum):
@@ -67,6 +73,9 @@ class Kind:
         rules: What the schema alone cannot say.
         changes: What an edit cannot do.
         categories: Groups such as ``kubectl get roadstead``.
+        status_subresource: Whether the status is written by itself and derived anew when it is lost. Without, it is a
+            part of the object like its spec: what is made with a status keeps it, and one that cannot be read is an
+            error.
     """
 
     kind: str
@@ -74,11 +83,12 @@ class Kind:
     singular: str
     short_names: tuple[str, ...]
     scope: Scope
-    model: type[Region] | type[ChatService]
+    model: type[Resource]
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...]
     changes: tuple[ChangeRule, ...]
     categories: tuple[str, ...] = (CATEGORY,)
+    status_subresource: bool = True
 
     @property
     def group(self) -> str:
@@ -155,5 +165,47 @@ CHAT_SERVICE = Kind(
     changes=CHAT_SERVICE_CHANGES,
 )
 
-KINDS = (REGION, CHAT_SERVICE)
+KEY_RING = Kind(
+    kind="KeyRing",
+    plural="keyrings",
+    singular="keyring",
+    short_names=("ring",),
+    scope=Scope.NAMESPACED,
+    model=KeyRing,
+    columns=(
+        Column("Primary", ".status.primary", "integer", "Version to write with; 0: none yet."),
+        # Text: of a date, kubectl shows how long ago it was, and of one to come that it is invalid.
+        Column("Next", ".status.nextRotation", "string", "When the next slot begins."),
+        Column("Phase", ".status.phase", "string", "State in one word."),
+        Column("Blocked by", ".status.blockedBy", "string", "What a rotation waits for."),
+        Column("Versions", ".status.versions", "integer", "Number of versions in the keysets.", wide=True),
+        Column("Message", f"{_READY}.message", "string", "What is wrong.", wide=True),
+        _AGE,
+    ),
+    rules=KEY_RING_RULES,
+    changes=KEY_RING_CHANGES,
+)
+
+KEY_VERSION = Kind(
+    kind="KeyVersion",
+    plural="keyversions",
+    singular="keyversion",
+    short_names=("kv",),
+    scope=Scope.NAMESPACED,
+    model=KeyVersion,
+    columns=(
+        Column("Ring", ".spec.ring", "string", "Name of the KeyRing."),
+        Column("Number", ".spec.number", "integer", "Number of the version."),
+        Column("Phase", ".status.phase", "string", "How far it has come."),
+        Column("Mark", ".status.mark", "string", "What a person has said of it."),
+        Column("Since", ".status.since", "date", "Time since it came into its phase."),
+        _AGE,
+    ),
+    rules=KEY_VERSION_RULES,
+    changes=KEY_VERSION_CHANGES,
+    # A backup that is restored in one piece must bring each version back in the phase that it had.
+    status_subresource=False,
+)
+
+KINDS = (REGION, CHAT_SERVICE, KEY_RING, KEY_VERSION)
 BY_NAME = {kind.kind: kind for kind in KINDS}

@@ -5,11 +5,13 @@ from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from roadstead.api.chatservice import ChatService, ChatServiceStatus
+from roadstead.api.chatservice import ChatService
 from roadstead.api.fields import Model, ObjectMeta
-from roadstead.api.kinds import API_VERSION, BY_NAME
+from roadstead.api.keyring import KeyRing
+from roadstead.api.keyversion import KeyVersion
+from roadstead.api.kinds import API_VERSION, BY_NAME, Kind, Resource
 from roadstead.api.problems import Problem, SpecError, problems_of, shown, unknown_field
-from roadstead.api.region import Region, RegionStatus
+from roadstead.api.region import Region
 
 _Status = TypeVar("_Status", bound=BaseModel)
 
@@ -19,24 +21,30 @@ def parse(kind: Literal["Region"], body: Mapping[str, Any], *, strict: bool = Fa
 @overload
 def parse(kind: Literal["ChatService"], body: Mapping[str, Any], *, strict: bool = False) -> ChatService: ...
 @overload
-def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Region | ChatService: ...
+def parse(kind: Literal["KeyRing"], body: Mapping[str, Any], *, strict: bool = False) -> KeyRing: ...
+@overload
+def parse(kind: Literal["KeyVersion"], body: Mapping[str, Any], *, strict: bool = False) -> KeyVersion: ...
+@overload
+def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Resource: ...
 
 
-def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Region | ChatService:
+def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Resource:
     """Read a custom resource.
 
     Args:
-        kind: ``Region`` or ``ChatService``.
+        kind: Name of a kind, such as ``Region``.
         body: The object as JSON has it.
         strict: Whether fields that do not exist are refused. The API server prunes them, so only what comes from a
             person (``roadstead lint``) needs this.
 
     Returns:
         The model with all defaults filled in. A status that this version cannot read counts as empty: it is derived
-        anew anyway, and must never keep a spec from being carried out.
+        anew anyway, and must never keep a spec from being carried out. Not so where the kind has no status subresource:
+        there, nothing could tell what is lost.
 
     Raises:
-        SpecError: Something in metadata or spec is wrong; all of it is listed.
+        SpecError: Something in metadata or spec is wrong, or in a status that is a part of the object; all of it is
+            listed.
         KeyError: There is no such kind.
     """
     entry = BY_NAME[kind]
@@ -46,13 +54,12 @@ def parse(kind: str, body: Mapping[str, Any], *, strict: bool = False) -> Region
         metadata = ObjectMeta.model_validate(body.get("metadata") or {})
     except ValidationError as error:
         raise SpecError(problems_of(error, ObjectMeta, "metadata")) from None
-    result: Region | ChatService
-    if entry.model is Region:
-        region_spec = _spec(Region, body, strict)
-        result = Region(metadata=metadata, spec=region_spec, status=status_of(RegionStatus, body))
+    spec = _read(entry, "spec", body, strict)
+    if entry.status_subresource:
+        status = status_of(_part(entry, "status"), body)
     else:
-        chat_spec = _spec(ChatService, body, strict)
-        result = ChatService(metadata=metadata, spec=chat_spec, status=status_of(ChatServiceStatus, body))
+        status = _read(entry, "status", body, strict)
+    result: Resource = entry.model(metadata=metadata, spec=spec, status=status)
     problems = [problem for rule in entry.rules for problem in rule.problems(result)]
     if problems:
         raise SpecError(problems)
@@ -64,14 +71,18 @@ def parse_change(kind: Literal["Region"], old: Mapping[str, Any], new: Mapping[s
 @overload
 def parse_change(kind: Literal["ChatService"], old: Mapping[str, Any], new: Mapping[str, Any]) -> ChatService: ...
 @overload
-def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Region | ChatService: ...
+def parse_change(kind: Literal["KeyRing"], old: Mapping[str, Any], new: Mapping[str, Any]) -> KeyRing: ...
+@overload
+def parse_change(kind: Literal["KeyVersion"], old: Mapping[str, Any], new: Mapping[str, Any]) -> KeyVersion: ...
+@overload
+def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Resource: ...
 
 
-def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Region | ChatService:
+def parse_change(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Resource:
     """Read a custom resource that replaces another, and check what an edit cannot do.
 
     Args:
-        kind: ``Region`` or ``ChatService``.
+        kind: Name of a kind, such as ``Region``.
         old: The object as it is. When it cannot be read, it does not restrict the new one.
         new: The object as it would be.
 
@@ -114,23 +125,30 @@ def _identity(kind: str, body: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _spec(model: type[Region] | type[ChatService], body: Mapping[str, Any], strict: bool) -> Any:
-    spec_model = model.model_fields["spec"].annotation
-    assert isinstance(spec_model, type) and issubclass(spec_model, BaseModel)  # noqa: S101 - for the type checker
-    if body.get("spec") is None:
-        raise SpecError([Problem("spec", "", "is missing", "write it")])
+def _part(kind: Kind, name: str) -> type[BaseModel]:
+    """The model of the spec or the status."""
+    model = kind.model.model_fields[name].annotation
+    assert isinstance(model, type) and issubclass(model, BaseModel)  # noqa: S101 - for the type checker
+    return model
+
+
+def _read(kind: Kind, name: str, body: Mapping[str, Any], strict: bool) -> Any:
+    """Read the spec or the status."""
+    model = _part(kind, name)
+    if body.get(name) is None:
+        raise SpecError([Problem(name, "", "is missing", "write it")])
     extra: Literal["forbid", "ignore"] = "forbid" if strict else "ignore"
     try:
-        return spec_model.model_validate(body["spec"], extra=extra)
+        return model.model_validate(body[name], extra=extra)
     except ValidationError as error:
         first = error
     if strict and any(detail["type"] == "extra_forbidden" for detail in first.errors(include_url=False)):
-        raise SpecError(problems_of(first, spec_model, "spec"))  # an unknown field is one without a value, too
+        raise SpecError(problems_of(first, model, name))  # an unknown field is one without a value, too
     # The API server prunes null where a field has a default; looked at only now, because it is rare and costs a copy.
     try:
-        return spec_model.model_validate(_without_nulls(body["spec"]), extra=extra)
+        return model.model_validate(_without_nulls(body[name]), extra=extra)
     except ValidationError:
-        raise SpecError(problems_of(first, spec_model, "spec")) from None
+        raise SpecError(problems_of(first, model, name)) from None
 
 
 def status_of(model: type[_Status], body: Mapping[str, Any]) -> _Status:

@@ -70,6 +70,8 @@ def _page(kind: Kind) -> str:
         + ".",
         "",
     ]
+    if not kind.status_subresource:
+        lines += ["The status is a part of the object and no subresource: whoever makes the object writes it.", ""]
     for part in ("spec", "status"):
         lines += _object(part, root["properties"][part])
     lines += ["## Rules", "", "Refused, by the API server itself unless it says *webhook*:", ""]
@@ -113,7 +115,7 @@ def _default(field: Schema) -> str:
 
 def _type(field: Schema) -> str:
     if "enum" in field:
-        return " \\| ".join(f"`{choice}`" for choice in field["enum"])
+        return " \\| ".join(f"`{choice}`" if choice else "empty" for choice in field["enum"])
     if field.get("x-kubernetes-int-or-string"):
         return "count or percentage" if _has_rule(field, PERCENT) else "quantity"
     match field["type"]:

@@ -20,13 +20,14 @@ def is_listed(jurisdiction: str) -> bool:
     return country in ASSIGNED_COUNTRIES or country.startswith("X")
 
 
-def name_rules(most: int, pattern: str, words: str) -> tuple[Rule, ...]:
+def name_rules(most: int, pattern: str, words: str, part_of: str = "Services") -> tuple[Rule, ...]:
     """Rules about ``metadata.name``, which a schema cannot bound.
 
     Args:
         most: Number of characters permitted.
         pattern: Regular expression that the name matches.
         words: The same in words.
+        part_of: What has names or labels that contain the name.
     """
     whole = re.compile(pattern.removesuffix("$"))
     return (
@@ -35,13 +36,13 @@ def name_rules(most: int, pattern: str, words: str) -> tuple[Rule, ...]:
             at="",
             field="metadata.name",
             says=f"is {{value}}, longer than {most} characters",
-            cure="write a shorter name: it becomes part of the names of Services, which end at 63",
+            cure=f"write a shorter name: it becomes part of the names of {part_of}, which end at 63",
             found=lambda obj: once(len(obj.metadata.name) > most, value=obj.metadata.name),
             cel=f"size(self.metadata.name) <= {most}",
             values={"value": "self.metadata.name"},
         ),
         Rule(
-            name="The name can be part of a Service's name",
+            name=f"The name can be part of the names of {part_of}",
             at="",
             field="metadata.name",
             says=f"is {{value}}, which is not {words}",

@@ -82,20 +82,22 @@ def cel_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def cel_digits(number: str) -> str:
-    """CEL that writes an integer from 0 to 9999.
+def cel_digits(number: str, digits: int = 4) -> str:
+    """CEL that writes an integer of 0 or more.
 
     The cost estimate of ``string(int)`` has no bound, so that an API server refuses every message that contains one; a
     substring is as long as its source at most.
 
     Args:
         number: A CEL expression of type int.
+        digits: How many it has at most; of a larger one, the last ones are written.
     """
 
     def digit(of: str) -> str:
         return f"'0123456789'.substring({of} % 10, {of} % 10 + 1)"
 
-    higher = "".join(f"({number} >= {power} ? {digit(f'({number} / {power})')} : '') + " for power in (1000, 100, 10))
+    powers = (10**power for power in range(digits - 1, 0, -1))
+    higher = "".join(f"({number} >= {power} ? {digit(f'({number} / {power})')} : '') + " for power in powers)
     return f"({higher}{digit(number)})"
 
 

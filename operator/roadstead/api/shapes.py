@@ -34,6 +34,11 @@ DURATION = r"^([0-9]{1,7}(ms|s|m|h|d|w|y))+$"
 QUANTITY = r"^([0-9]{1,15}(\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 DECIMAL = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
 PERCENT = r"^(100|[1-9]?[0-9])%$"
+# RFC 3339 as an API server reads it (format date-time): seconds and a zone are not optional.
+MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+RING_ID = r"^r[a-z0-9]{12}$"
+OPERATION = r"^[0-9a-f]{16}$"
+FINGERPRINT = r"^[0-9a-f]{32}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +86,11 @@ SHAPES = {
     QUANTITY: Shape("not a quantity", "write a number of 0 or more with an optional unit, such as 500m or 1Gi"),
     DECIMAL: Shape("not a decimal number", "write digits with at most one point, such as 99.9"),
     PERCENT: Shape("neither a count nor a percentage", "write a number from 0 to 10000, or 0% to 100%"),
+    MOMENT: Shape("not a moment", "write date, time and zone, such as 2026-01-01T00:00:00Z"),
+    RING_ID: Shape(
+        "not the identity of a ring", "write r and 12 lower-case letters or digits, as in the ring's status"
+    ),
+    OPERATION: Shape("not the mark of an operation", "write 16 hexadecimal digits in lower case"),
+    FINGERPRINT: Shape("not a fingerprint", "write 32 hexadecimal digits in lower case"),
 }
 """The words for every pattern that a field of a spec has; the generator of CRDs refuses one that is not here."""

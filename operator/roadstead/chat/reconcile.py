@@ -27,11 +27,11 @@ from roadstead.chat.pods import AGAIN, Told, ask_in
 from roadstead.chat.removal import Remainder, abandoned, leave, meddled, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
-from roadstead.kernel import objects, status
+from roadstead.kernel import finalizer, objects, status
 from roadstead.kernel.apply import Name
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Conflict, Invalid, NotFound
+from roadstead.kernel.errors import Invalid
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.gate import Gate
 from roadstead.kernel.objects import CHAT_SERVICES, Key
@@ -86,8 +86,8 @@ class ChatReconciler:
         except SpecError as error:
             await self._write_invalid(body, str(error), ctx)
             return Result()
-        if objects.FINALIZER not in service.metadata.finalizers:
-            await _add_finalizer(key, body, ctx)
+        if not finalizer.is_held(body):
+            await finalizer.add(CHAT_SERVICES, key, body, ctx)
             body = ctx.resources.get(key) or body
         work = await self._look(key, service, body, ctx)
         decision = self._decide(work, derived.remembered(service.status))
@@ -300,7 +300,7 @@ class ChatReconciler:
 
     async def _remove(self, key: Key, body: Mapping[str, Any], ctx: Context) -> Result:
         """Delete what the service has anywhere, then let it go."""
-        if objects.FINALIZER not in (body["metadata"].get("finalizers") or ()):
+        if not finalizer.is_held(body):
             return Result()
         owner = Owner(ctx.hub_id, key, body["metadata"]["uid"])
         names = set(regions_of(body))
@@ -321,7 +321,7 @@ class ChatReconciler:
         if outcomes:
             await self._write_deleting(body, outcomes, ctx)
             return Result(requeue_after=OBSTACLE_RETRY)
-        await _remove_finalizer(key, ctx.resources.get(key) or body, ctx)
+        await finalizer.remove(CHAT_SERVICES, key, ctx.resources.get(key) or body, ctx)
         self._converger.forget(key)
         return Result()
 
@@ -383,37 +383,3 @@ def _observed(work: Work, view: View) -> Observed:
 
 def _until(moment: datetime, now: datetime) -> float:
     return max(0.05, (moment - now).total_seconds())
-
-
-async def _add_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> None:
-    metadata = {
-        "name": key.name,
-        "namespace": key.namespace,
-        "uid": body["metadata"]["uid"],
-        # The answer is taken in as the newest: an edit in between would be in it, and nobody would look at that.
-        "resourceVersion": body["metadata"]["resourceVersion"],
-        "finalizers": [objects.FINALIZER],
-    }
-    patch = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
-    try:
-        answer = await ctx.hub.client.apply(
-            CHAT_SERVICES, key.namespace, key.name, patch, manager=objects.FIELD_MANAGER
-        )
-    except (NotFound, Conflict):
-        raise Conflict(f"{key} was changed, made anew or deleted meanwhile; it is looked at again") from None
-    ctx.resources.upsert(key.kind, answer)
-
-
-async def _remove_finalizer(key: Key, body: Mapping[str, Any], ctx: Context) -> None:
-    """Take our finalizer away, whoever else has it too (a restored backup): an apply would only give up our share.
-
-    Raises:
-        Conflict: somebody wrote in between; it is tried again.
-    """
-    metadata = body["metadata"]
-    others = [name for name in metadata.get("finalizers") or () if name != objects.FINALIZER]
-    patch = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}}
-    try:
-        await ctx.hub.client.merge_patch(CHAT_SERVICES, key.namespace, key.name, patch, manager=objects.FIELD_MANAGER)
-    except NotFound:
-        return

@@ -174,7 +174,7 @@ def _alone(document: Document, known: _Set) -> Iterator[Finding]:
     if isinstance(parsed, Region):
         known.regions[parsed.metadata.name] = parsed
         known.placed.append((document, parsed))
-    else:
+    elif isinstance(parsed, ChatService):
         known.services.append((document, parsed))
 
 

@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -149,6 +151,8 @@ class ClusterClient:
         self._session = pool._create_pool_manager()
         self._server_hostname = configuration.tls_server_name
         self._base = configuration.host.rstrip("/")
+        self.clock_ahead: float | None = None
+        """Seconds by which our clock is ahead of the server's, to a second; None before its first answer."""
 
     async def close(self) -> None:
         """Close every connection; requests under way, and later ones, end as `Unreachable`."""
@@ -453,8 +457,9 @@ class ClusterClient:
                 trace_request_ctx=method,
             ) as response:
                 status = response.status
-                content = await _content(response)
                 answer_headers = response.headers
+                self.clock_ahead = _ahead(answer_headers.get("Date", ""), self.clock_ahead)
+                content = await _content(response)
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:  # the last: a host that is none
             if gate is not None:
                 gate.failed(token, _describe(error))
@@ -552,6 +557,15 @@ def _error(cluster: str, status: int, content: bytes, headers: Mapping[str, str]
     if status == 404 and not names_object:
         return NotServed(words)
     return from_status(status, words, retry_after=retry_after)
+
+
+def _ahead(date: str, known: float | None) -> float | None:
+    """Seconds by which our clock is ahead of a server's ``Date`` (RFC 9110); what was known when there is none."""
+    try:
+        told = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return known
+    return time.time() - told
 
 
 def _describe(error: BaseException) -> str:

@@ -92,6 +92,15 @@ class Metrics(QueueMetrics):
         self.region_probe = Gauge(
             "roadstead_region_probe_seconds", "Time of the last probe that was answered", ["region"], registry=registry
         )
+        self._key_rings = Gauge("roadstead_keyrings", "KeyRings by phase", ["phase"], registry=registry)
+        self._blocked_rings = Gauge(
+            "roadstead_keyrings_waiting", "KeyRings whose rotation waits, by reason", ["reason"], registry=registry
+        )
+        self._oldest_primary = Gauge(
+            "roadstead_keyring_oldest_primary_age_seconds",
+            "Age of the primary of the KeyRing where it is the oldest; 0 without one",
+            registry=registry,
+        )
         self.webhook_certificate = Gauge(
             "roadstead_webhook_certificate_expiry_timestamp_seconds",
             "When the webhooks' certificate expires, in seconds since 1970; 0 while there is none",
@@ -131,6 +140,14 @@ class Metrics(QueueMetrics):
         self._resources.clear()
         for (kind, ready), count in counts.items():
             self._resources.labels(kind, ready).set(count)
+
+    def observe_rings(self, phases: Mapping[str, int], waiting: Mapping[str, int], oldest_primary: float) -> None:
+        """Take how many KeyRings are in each phase and wait for what, and the age of the oldest primary in seconds."""
+        for gauge, counts in ((self._key_rings, phases), (self._blocked_rings, waiting)):
+            gauge.clear()
+            for label, count in counts.items():
+                gauge.labels(label).set(count)
+        self._oldest_primary.set(oldest_primary)
 
     def forget_region(self, region: str) -> None:
         """The region is gone: so are its series."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from roadstead.api.kinds import CHAT_SERVICE, REGION, Kind
+from roadstead.api.kinds import CHAT_SERVICE, KEY_RING, KEY_VERSION, REGION, Kind
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "roadstead"
@@ -92,9 +92,13 @@ def gvr_of(kind: Kind) -> Gvr:
 
 REGIONS = gvr_of(REGION)
 CHAT_SERVICES = gvr_of(CHAT_SERVICE)
+KEY_RINGS = gvr_of(KEY_RING)
+KEY_VERSIONS = gvr_of(KEY_VERSION)
+WITHOUT_CONDITIONS = frozenset({KEY_VERSIONS.kind})
+"""Kinds that are never Ready or not: entries of a ledger."""
 TLS_TYPE = "kubernetes.io/tls"
 """Type of a Secret with a certificate and its key; no other can be told from all Secrets by a field selector."""
-OWNER_KINDS = frozenset({CHAT_SERVICES.kind})
+OWNER_KINDS = frozenset({CHAT_SERVICES.kind, KEY_RINGS.kind})
 """Kinds that have children."""
 
 NAMESPACES = Gvr("", "v1", "namespaces", "Namespace", namespaced=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from roadstead.kernel.objects import Key
+from roadstead.kernel.objects import WITHOUT_CONDITIONS, Key
 
 BURIED = 1024
 """How many deletions are remembered; a write is answered long before so many others have gone."""
@@ -48,7 +48,8 @@ class ResourceStore:
         slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         regions = self._references(kind, body)
         self._bodies[key] = (version, orjson.dumps(slim), self._interned.setdefault(regions, regions))
-        self._ready[key] = _ready(body)
+        if kind not in WITHOUT_CONDITIONS:
+            self._ready[key] = _ready(body)
         self._namespaces.setdefault((kind, key.namespace), set()).add(key)
         return key
 

@@ -12,6 +12,8 @@ CONFIG_MAP = "/api/v1/namespaces/n/configmaps/c"
 SERVICE = "/apis/roadstead.dev/v1alpha1/namespaces/n/chatservices/s"
 UID = {"metadata": {"name": "c", "uid": "u"}}
 OURS = {"fieldManager": "roadstead", "force": "true"}
+LEDGER = "/apis/roadstead.dev/v1alpha1/namespaces/n/keyversions"
+ENTRY = f"{LEDGER}/ring-v1"
 STATUS = {"fieldManager": "roadstead-status", "force": "true"}
 
 
@@ -41,6 +43,8 @@ KEPT: dict[str, Request] = {
     ),
     "a review": request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {}}),
     "a dry run": apply(SERVICE, {"spec": {}}, {"fieldManager": "x", "dryRun": "All"}),
+    "an entry of the ledger made": request("POST", LEDGER, {"spec": {}, "status": {}}, OURS),
+    "an entry of the ledger moved": request("PUT", ENTRY, {"metadata": {"resourceVersion": "5"}, "spec": {}}, OURS),
     "an event": request("POST", "/apis/events.k8s.io/v1/namespaces/n/events", {}, {"fieldManager": "roadstead"}),
 }
 BROKEN: dict[str, tuple[Request, str]] = {
@@ -62,6 +66,9 @@ BROKEN: dict[str, tuple[Request, str]] = {
     "one of ours deleted": (request("DELETE", SERVICE, {"preconditions": {"uid": "u"}}), "belong to people"),
     "one of ours made": (request("POST", SERVICE.rpartition("/")[0], {}, OURS), "belong to people"),
     "one of ours replaced": (request("PUT", SERVICE, {}, OURS), "belong to people"),
+    "an entry of the ledger replaced blindly": (request("PUT", ENTRY, {"spec": {}}, OURS), "only as it was read"),
+    "an entry of the ledger deleted": (request("DELETE", ENTRY, {"preconditions": {"uid": "u"}}), "in one piece"),
+    "an entry of the ledger patched": (request("PATCH", ENTRY, {"spec": {}}, OURS), "in one piece"),
     "an apply that may raise the dead": (apply(CONFIG_MAP, {"metadata": {"name": "c"}}), "resourceVersion 1"),
 }
 

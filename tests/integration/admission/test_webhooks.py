@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api_key_cases import RINGS_THAT_NEVER_ROTATE, ring
 from clusters import StartCluster, eventually, fresh_namespace, kubectl, run_kubectl
 from integration.admission.serving import CONFIGURATION, NAMESPACE, apply, bundles, install_webhooks, region, service
 from localkube import ports
@@ -83,6 +84,20 @@ def test_a_service_is_refused_in_words(
     answer = apply(cluster, service("bad", space, "hkg", "sin", **spec))
     assert 'admission webhook "chatservices.roadstead.dev" denied the request' in answer
     assert all(word in answer for word in words), answer
+
+
+def test_a_ring_is_judged_too(cluster: BareCluster, operator: Operator, space: str) -> None:
+    for edits, field, words in RINGS_THAT_NEVER_ROTATE:
+        answer = apply(cluster, ring("never", space, **edits))
+        assert 'admission webhook "keyrings.roadstead.dev" denied the request' in answer, answer
+        assert f"{field} {words.partition(';')[0]}" in answer or words in answer
+    apply(cluster, region("keyed"))
+    answer = apply(cluster, ring("kept", space, **{"spec.regions": ["keyed", "nrt"]}))
+    assert "Warning: spec.regions[1] is nrt, and there is no Region of that name" in answer
+    assert "keyring.roadstead.dev/kept created" in answer
+    refused = run_kubectl(cluster, "delete", "region", "keyed", "--wait=false")
+    assert f"is keyed, a Region that has keys of KeyRings ({space}/kept)" in refused.stderr
+    assert "take keyed out of spec.regions of each" in refused.stderr
 
 
 def test_a_region_that_is_not_there_yet_is_a_warning(cluster: BareCluster, operator: Operator, space: str) -> None:

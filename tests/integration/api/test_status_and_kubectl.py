@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from api_key_cases import FINGERPRINT, key_version, ring
 from clusters import fresh_namespace, kubectl, run_kubectl
 from localkube.bare import BareCluster
 from localkube.rest import Api, ApiError
@@ -23,7 +24,9 @@ from roadstead.api.chatservice import (
     ServiceRegionStatus,
 )
 from roadstead.api.conditions import ConditionType, Reason, set_condition
-from roadstead.api.kinds import KINDS, Kind
+from roadstead.api.keyring import KeyRingPhase, KeyRingStatus, RingKek, RingRegion
+from roadstead.api.keyversion import KeyMark, KeyPhase, KeyVersionStatus
+from roadstead.api.kinds import BY_NAME, KINDS, Kind
 from roadstead.api.parse import dump, parse
 from roadstead.api.region import RegionCapacity, RegionPhase, RegionStatus
 from specs import Body, chat, region, samples
@@ -76,6 +79,34 @@ REGION_STATUS = RegionStatus(
     services=1,
     conditions=READY,
 )
+KEY_RING_STATUS = KeyRingStatus(
+    observed_generation=1,
+    ring_id="r0123456789ab",
+    phase=KeyRingPhase.BLOCKED,
+    primary=6,
+    primary_since=NOW,
+    coming=7,
+    next_rotation=NOW,
+    blocked_by="NotProved in sin",
+    versions=5,
+    kek=RingKek(generation=2, operation="0123456789abcdef", fingerprint=FINGERPRINT),
+    regions=(RingRegion(name="hkg", generation=9, primary=6, proved=2, consumers=3, message="m"),),
+    conditions=READY,
+)
+KEY_VERSION_STATUS = KeyVersionStatus(
+    phase=KeyPhase.RETIRED,
+    since=NOW,
+    staged_at=NOW,
+    fingerprint=FINGERPRINT,
+    mark=KeyMark.SUSPENDED,
+    returned=True,
+)
+STATUSES = {
+    "ChatService": CHAT_STATUS,
+    "Region": REGION_STATUS,
+    "KeyRing": KEY_RING_STATUS,
+    "KeyVersion": KEY_VERSION_STATUS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,21 +120,31 @@ def api(hub: BareCluster) -> Api:
     return Api(hub.kubeconfig)
 
 
+def folder(kind: str, namespace: str) -> str:
+    """Where objects of a kind lie."""
+    where = f"namespaces/{namespace}/" if BY_NAME[kind].namespaced else ""
+    return f"/apis/roadstead.dev/v1alpha1/{where}{BY_NAME[kind].plural}"
+
+
 @pytest.fixture
 def placed(api: Api, namespace: str) -> Iterator[Body]:
-    """A Region and a ChatService with every field of their status set through /status."""
+    """An object of each kind with every field of its status set, through /status where there is that."""
     objects = [
-        (f"/apis/roadstead.dev/v1alpha1/namespaces/{namespace}/chatservices", chat(namespace=namespace), CHAT_STATUS),
-        ("/apis/roadstead.dev/v1alpha1/regions", region("api-kubectl"), REGION_STATUS),
+        chat(namespace=namespace),
+        region("api-kubectl"),
+        ring(namespace=namespace),
+        key_version(namespace=namespace, status=dump(KEY_VERSION_STATUS)),
     ]
     stored: Body = {}
-    for path, body, status in objects:
-        api.request("POST", path, body)
-        name = body["metadata"]["name"]
-        stored[body["kind"]] = api.request("PATCH", f"{path}/{name}/status", {"status": dump(status)})
+    for body in objects:
+        kind, name = body["kind"], body["metadata"]["name"]
+        stored[kind] = api.request("POST", folder(kind, namespace), body)
+        if BY_NAME[kind].status_subresource:
+            status = {"status": dump(STATUSES[kind])}
+            stored[kind] = api.request("PATCH", f"{folder(kind, namespace)}/{name}/status", status)
     yield stored
-    for path, body, _ in objects:
-        api.request("DELETE", f"{path}/{body['metadata']['name']}")
+    for body in objects:
+        api.request("DELETE", f"{folder(body['kind'], namespace)}/{body['metadata']['name']}")
 
 
 def unset(model: BaseModel) -> list[str]:
@@ -116,7 +157,8 @@ def unset(model: BaseModel) -> list[str]:
 
 
 def test_every_field_of_a_status_is_in_the_schema(placed: Body) -> None:
-    for kind, status in (("ChatService", CHAT_STATUS), ("Region", REGION_STATUS)):
+    assert set(STATUSES) == set(BY_NAME)
+    for kind, status in STATUSES.items():
         assert unset(status) == []
         assert placed[kind]["status"] == dump(status)
         assert parse(kind, placed[kind]).status == status
@@ -155,10 +197,29 @@ def test_the_columns_of_a_region(hub: BareCluster, placed: Body) -> None:
     assert row.split()[:6] == ["api-kubectl", "Healthy", "HK", "v1.36.3", "2", "True"]
 
 
+def test_the_columns_of_a_key_ring(hub: BareCluster, namespace: str, placed: Body) -> None:
+    head, row = kubectl(hub, "get", "ring", "-n", namespace).splitlines()
+    assert head.split() == ["NAME", "PRIMARY", "NEXT", "PHASE", "BLOCKED", "BY", "AGE"]
+    assert row.split()[:6] == ["chat", "6", "2026-11-22T12:00:00Z", "Blocked", "NotProved", "in"]
+    head, row = kubectl(hub, "get", "keyrings", "-n", namespace, "-o", "wide").splitlines()
+    assert head.split()[6:] == ["VERSIONS", "MESSAGE", "AGE"]
+    assert "5" in row.split()
+    assert "all is well" in row
+
+
+def test_the_columns_of_a_key_version(hub: BareCluster, namespace: str, placed: Body) -> None:
+    head, row = kubectl(hub, "get", "kv", "-n", namespace).splitlines()
+    assert head.split() == ["NAME", "RING", "NUMBER", "PHASE", "MARK", "SINCE", "AGE"]
+    assert row.split()[:5] == ["chat-v7", "chat", "7", "Retired", "Suspended"]
+    assert "invalid" not in row
+
+
 def test_get_roadstead_lists_every_kind(hub: BareCluster, namespace: str, placed: Body) -> None:
     output = kubectl(hub, "get", "roadstead", "-n", namespace, "-o", "name")
     assert "region.roadstead.dev/api-kubectl" in output
     assert "chatservice.roadstead.dev/hello" in output
+    assert "keyring.roadstead.dev/chat" in output
+    assert "keyversion.roadstead.dev/chat-v7" in output
 
 
 def test_wait_understands_the_conditions(hub: BareCluster, namespace: str, placed: Body) -> None:
@@ -178,6 +239,10 @@ def test_wait_understands_the_conditions(hub: BareCluster, namespace: str, place
         pytest.param("chatservice.spec.storage.size", ["in bytes", "Cannot change"], id="what cannot change"),
         pytest.param("region.spec.cluster", ["Exactly one member", "inCluster", "kubeconfigSecretRef"], id="a choice"),
         pytest.param("chatservice.status.regions.phase", ["What the region is doing"], id="the status"),
+        pytest.param("ring.spec.distribution", ["in the clear", "ENUM: Cleartext"], id="what must be said"),
+        pytest.param("ring.spec", ["distribution <string> -required-", "lead", "Default: 2h"], id="what is required"),
+        pytest.param("ring.spec.schedule.every", ["counted from the anchor", "1m to 5y", "72h"], id="a period"),
+        pytest.param("kv.status", ["Required when the object is made", "phase", "mark"], id="a status that is its own"),
     ],
 )
 def test_explain_is_the_manual(hub: BareCluster, field: str, words: list[str]) -> None:
@@ -198,12 +263,11 @@ def test_the_server_finds_nothing_wrong_with_the_crd(api: Api, kind: Kind) -> No
 @pytest.mark.parametrize("name", samples())
 def test_every_sample_is_accepted_by_strict_clients(api: Api, namespace: str, name: str) -> None:
     body: dict[str, Any] = samples()[name]
-    if body["kind"] == "Region":
-        path = "/apis/roadstead.dev/v1alpha1/regions"
-        body["metadata"]["name"] = f"x-{body['metadata']['name']}"  # the real name may be another test's
-    else:
-        path = f"/apis/roadstead.dev/v1alpha1/namespaces/{namespace}/chatservices"
+    path = folder(body["kind"], namespace)
+    if BY_NAME[body["kind"]].namespaced:
         body["metadata"]["namespace"] = namespace
+    else:
+        body["metadata"]["name"] = f"x-{body['metadata']['name']}"  # the real name may be another test's
     stored = api.request("POST", f"{path}?fieldValidation=Strict", body)
     api.request("DELETE", f"{path}/{body['metadata']['name']}")
     assert parse(body["kind"], stored).spec == parse(body["kind"], body, strict=True).spec

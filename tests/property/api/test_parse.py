@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_key_strategies import broken_keys, nearly_valid_rings, nearly_valid_versions
 from api_strategies import broken_chats, durations, nearly_valid_chats, quantities
 from roadstead.api.conditions import (
     Condition,
@@ -24,33 +25,37 @@ from roadstead.api.problems import SpecError
 from roadstead.api.quantity import amount, percent_or_count
 from specs import Body
 
+keys = st.one_of(nearly_valid_rings(), nearly_valid_versions(), broken_keys())
 
-@given(st.one_of(nearly_valid_chats(), broken_chats()), st.booleans())
+
+@given(st.one_of(nearly_valid_chats(), broken_chats(), keys), st.booleans())
 def test_anything_is_read_or_refused_with_field_and_cure(body: Body, strict: bool) -> None:
+    kind = body["kind"]
     try:
-        parsed = parse("ChatService", body, strict=strict)
+        parsed = parse(kind, body, strict=strict)
     except SpecError as error:
         assert error.problems
+        fields = ("spec", "metadata", "apiVersion", "kind", *(["status"] if kind == "KeyVersion" else []))
         for problem in error.problems:
-            assert problem.field.startswith(("spec", "metadata", "apiVersion", "kind"))
+            assert problem.field.startswith(fields)
             assert problem.message
             assert problem.cure
             assert len(str(problem)) < 1000
             assert str(problem).isprintable()
         return
-    again = parse("ChatService", {**body, **dump(parsed)}, strict=strict)
+    again = parse(kind, {**body, **dump(parsed)}, strict=strict)
     assert again.spec == parsed.spec
     assert again.status == parsed.status
     json.dumps(dump(parsed))
 
 
-@given(st.one_of(nearly_valid_chats(), broken_chats()))
+@given(st.one_of(nearly_valid_chats(), broken_chats(), keys))
 def test_strict_refuses_more_and_never_less(body: Body) -> None:
     try:
-        strict = parse("ChatService", body, strict=True)
+        strict = parse(body["kind"], body, strict=True)
     except SpecError:
         return
-    assert parse("ChatService", body).spec == strict.spec
+    assert parse(body["kind"], body).spec == strict.spec
 
 
 @given(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from api_key_cases import ring
 from roadstead.admission.rules import (
     ABANDON_ANNOTATION,
     Operation,
@@ -18,9 +19,11 @@ from roadstead.admission.rules import (
     SecretFact,
     ServiceFacts,
     judge_region,
+    judge_ring,
     judge_service,
     needs_services,
     placed_in,
+    ring_in,
 )
 from roadstead.api.parse import parse
 from roadstead.api.region import Region
@@ -544,6 +547,31 @@ def test_two_regions_that_are_one_cluster_are_a_warning() -> None:
 def deleted(services: tuple[PlacedService, ...], **annotations: str) -> Any:
     body = region_body(metadata={"annotations": annotations})
     return judge_region(Operation.DELETE, None, body, RegionFacts(HOME, services=services))
+
+
+def test_a_region_with_keys_is_not_deleted() -> None:
+    rings = [f"chat/ring-{number}" for number in range(5)]
+    facts = RegionFacts(HOME, rings=rings, services=(BOUND,))
+    message = judge_region(Operation.DELETE, None, region_body(), facts).message
+    assert "has keys of KeyRings (chat/ring-0, chat/ring-1, chat/ring-2 and 2 more)" in message
+    assert "take hkg out of spec.regions of each" in message
+
+
+def test_a_ring_holds_the_regions_of_its_spec_and_those_that_it_is_leaving() -> None:
+    body = {
+        "metadata": {"namespace": "chat", "name": "ring"},
+        "spec": {"regions": ["hkg"]},
+        "status": {"regions": [{"name": "hkg"}, {"name": "sin"}]},
+    }
+    assert [ring_in(name, body) for name in ("hkg", "sin", "sfo")] == ["chat/ring", "chat/ring", ""]
+
+
+def test_a_ring_of_regions_that_are_not_there_is_a_warning() -> None:
+    verdict = judge_ring(ring("chat"), None, {"hkg"})
+    assert not verdict.refusals
+    assert "spec.regions[1] is sin, and there is no Region of that name" in verdict.warnings[0]
+    assert not judge_ring(ring("chat"), ring("chat"), set()).warnings, "nothing was changed"
+    assert judge_ring(ring("chat", **{"spec.lead": "1x"}), None, {"hkg"}).refusals
 
 
 def test_an_empty_region_is_deleted() -> None:

@@ -158,6 +158,11 @@ def test_loosening_is_compatible(edits: dict[str, Any]) -> None:
     assert changes(edits) == []
 
 
+def test_a_status_that_becomes_a_subresource_is_a_break() -> None:
+    (found,) = compare(edited(OLD, {"spec.versions[0].subresources": ABSENT}), OLD)
+    assert "v1 gets the subresource status: a status that an object is made with would be dropped" in str(found)
+
+
 def test_a_version_that_is_not_served_may_go() -> None:
     old = deepcopy(OLD)
     old["spec"]["versions"].append({"name": "v0", "served": False})

@@ -170,7 +170,7 @@ def test_a_status_tells_no_defaults() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_no_default_is_told_in_a_status_or_twice_in_the_reference(kind: Kind) -> None:
     root = custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    assert "Default: " in str(root["properties"]["spec"])
+    assert ("Default: " in str(root["properties"]["spec"])) is ("'default': " in str(root["properties"]["spec"]))
     assert "Default: " not in str(root["properties"]["status"])
     assert "Default: " not in dict(reference.files())[f"docs/reference/{kind.singular}.md"]
 
@@ -195,6 +195,10 @@ def test_a_pattern_becomes_a_rule_with_a_cure() -> None:
             "hyphens, such as hkg or hkg-2'",
         }
     ]
+
+
+def test_a_boolean_may_be_in_a_status() -> None:
+    assert schema_of(bool, False, of="status") == {"type": "boolean", "default": False, "description": "d"}
 
 
 def test_a_pattern_in_a_status_stays_one() -> None:
@@ -286,8 +290,19 @@ def test_every_kind_is_found_with_kubectl_get_roadstead(kind: Kind) -> None:
     definition = custom_resource_definition(kind)
     assert definition["spec"]["names"]["categories"] == ["roadstead"]
     assert definition["spec"]["names"]["shortNames"]
-    assert definition["spec"]["versions"][0]["subresources"] == {"status": {}}
     assert BY_NAME[kind.kind] is kind
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_status_is_a_subresource_or_required(kind: Kind) -> None:
+    """Where it is neither, an object could be made again without it and count as a fresh one."""
+    (version,) = custom_resource_definition(kind)["spec"]["versions"]
+    required = version["schema"]["openAPIV3Schema"]["required"]
+    if kind.status_subresource:
+        assert (version["subresources"], required) == ({"status": {}}, ["spec"])
+    else:
+        assert "subresources" not in version
+        assert required == ["spec", "status"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)

@@ -215,3 +215,4 @@ def test_cel_text_escapes() -> None:
 
 def test_cel_digits_has_one_branch_for_each_digit() -> None:
     assert cel_digits("n").count("substring") == 4
+    assert cel_digits("n", digits=6).count("substring") == 6

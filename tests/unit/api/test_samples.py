@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from roadstead.api.crd import custom_resource_definition
-from roadstead.api.kinds import KINDS, Kind
+from roadstead.api.kinds import CHAT_SERVICE, KEY_RING, KEY_VERSION, KINDS, Kind
 from roadstead.api.parse import parse
 from specs import samples
 
@@ -41,19 +41,28 @@ ALTERNATIVES = {
     "spec.tls.issuerRef.kind",
     "spec.tls.issuerRef.group",
     "spec.disruptionBudget.minAvailable",
+    "spec.schedule.cron",
+    "spec.schedule.cron.schedule",
+    "spec.schedule.cron.timeZone",
 }
 SAME_AS_SHOWN = ".matchExpressions", ".matchLabels", ".key", ".operator", ".values"
 
 
-def test_the_full_sample_has_every_field() -> None:
-    kind = next(kind for kind in KINDS if kind.kind == "ChatService")
+@pytest.mark.parametrize("kind", [CHAT_SERVICE, KEY_RING], ids=lambda kind: kind.kind)
+def test_the_full_sample_has_every_field(kind: Kind) -> None:
     root = custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     every = fields_of(root["properties"]["spec"], "spec")
-    missing = every - fields_in(samples()["chatservice-full.yaml"]["spec"], "spec") - ALTERNATIVES
+    missing = every - fields_in(samples()[f"{kind.singular}-full.yaml"]["spec"], "spec") - ALTERNATIVES
     assert {path for path in missing if not path.endswith(SAME_AS_SHOWN)} == set()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_what_the_full_sample_of_a_ring_cannot_have_is_in_another() -> None:
+    shown = fields_in(samples()["keyring-cron.yaml"]["spec"], "spec")
+    assert {path for path in ALTERNATIVES if path.startswith("spec.schedule")} <= shown
+
+
+# Nobody but the operator writes KeyVersions.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not KEY_VERSION], ids=lambda kind: kind.kind)
 def test_every_kind_has_a_sample(kind: Kind) -> None:
     assert any(body["kind"] == kind.kind for body in samples().values())
 

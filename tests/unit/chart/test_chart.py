@@ -194,7 +194,10 @@ def test_the_hub_may_write_every_type_of_child_and_nothing_else() -> None:
     objects = render()
     verbs = granted(named(objects, "ClusterRole", "roadstead-operator")["rules"])
     written = {resource for resource, allowed in verbs.items() if allowed & WRITES}
-    ours = {("roadstead.dev", resource) for resource in ("regions/status", "chatservices", "chatservices/status")}
+    ours = {
+        *(("roadstead.dev", resource) for resource in ("regions/status", "chatservices", "chatservices/status")),
+        *(("roadstead.dev", resource) for resource in ("keyrings", "keyrings/status", "keyversions")),
+    }
     others = {
         *((gvr.group, gvr.resource) for gvr in HUB_ONLY_TYPES),
         ("events.k8s.io", "events"),
@@ -206,12 +209,20 @@ def test_the_hub_may_write_every_type_of_child_and_nothing_else() -> None:
         assert verbs[child] == {"get", "list", "watch", "create", "patch", "delete"}
 
 
-def test_the_operator_cannot_make_or_replace_a_custom_resource() -> None:
+def test_the_operator_cannot_make_or_replace_what_people_write() -> None:
     verbs = granted(named(render(), "ClusterRole", "roadstead-operator")["rules"])
-    assert verbs["roadstead.dev", "regions"] == {"list", "watch"}
-    assert verbs["roadstead.dev", "chatservices"] == {"get", "list", "watch", "patch"}  # patch: the finalizer
+    assert verbs["roadstead.dev", "regions"] == {"get", "list", "watch"}
+    for plural in ("chatservices", "keyrings"):
+        assert verbs["roadstead.dev", plural] == {"get", "list", "watch", "patch"}  # patch: the finalizer
     for kind in KINDS:
-        assert verbs["roadstead.dev", f"{kind.plural}/status"] == {"patch"}
+        if kind.status_subresource:
+            assert verbs["roadstead.dev", f"{kind.plural}/status"] == {"patch"}
+
+
+def test_the_operator_writes_the_ledger_of_keys_and_deletes_nothing_of_it() -> None:
+    verbs = granted(named(render(), "ClusterRole", "roadstead-operator")["rules"])
+    assert verbs["roadstead.dev", "keyversions"] == {"list", "watch", "create", "update"}
+    assert not any(resource.startswith("keyversions/") for _, resource in verbs)
 
 
 def test_what_has_a_name_is_granted_by_name() -> None:
@@ -242,7 +253,8 @@ def test_who_does_not_keep_certificates_may_not(name: str) -> None:
     objects = render(*with_ci(name))
     verbs = granted(named(objects, "ClusterRole", "roadstead-operator")["rules"])
     assert ("admissionregistration.k8s.io", "validatingwebhookconfigurations") not in verbs
-    assert not granted(named(objects, "Role")["rules"])["", "secrets"] & WRITES
+    # Keys are made, in Secrets, and never written again.
+    assert granted(named(objects, "Role")["rules"])["", "secrets"] & WRITES == {"create"}
 
 
 def test_a_member_gets_an_account_with_the_rights_of_children_and_no_more() -> None:
@@ -272,15 +284,29 @@ def test_a_member_with_named_namespaces_is_written_to_in_these_only() -> None:
     assert not of_kind(objects, "Secret")
 
 
-def test_users_get_chat_services_by_the_roles_they_have_and_regions_by_none() -> None:
+def test_users_get_services_and_rings_by_the_roles_they_have_and_regions_by_none() -> None:
     objects = render()
     edit = named(objects, "ClusterRole", "roadstead-edit")
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
-    assert set(granted(edit["rules"])) == {("roadstead.dev", "chatservices")}
+    written = {"create", "update", "patch", "delete", "deletecollection"}
+    assert granted(edit["rules"]) == {("roadstead.dev", plural): written for plural in ("chatservices", "keyrings")}
     admin = named(objects, "ClusterRole", "roadstead-region-admin")
     assert not any("aggregate" in label for label in admin["metadata"]["labels"])
     off = render(*sets("rbac.aggregateToDefaultRoles=false"))
     assert not any("aggregate" in label for item in off for label in item["metadata"].get("labels") or {})
+
+
+def test_users_see_every_kind_and_nobody_but_the_operator_writes_the_ledger_of_keys() -> None:
+    objects = render()
+    view = named(objects, "ClusterRole", "roadstead-view")
+    for role in ("view", "edit", "admin"):
+        assert view["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{role}"] == "true"
+    statuses = {f"{kind.plural}/status" for kind in KINDS if kind.status_subresource}
+    seen = {("roadstead.dev", resource) for resource in {kind.plural for kind in KINDS} | statuses}
+    assert granted(view["rules"]) == {resource: {"get", "list", "watch"} for resource in seen}
+    for found in of_kind(objects, "ClusterRole"):
+        if found["metadata"]["name"] != "roadstead-operator":
+            assert not granted(found["rules"]).get(("roadstead.dev", "keyversions"), set()) & WRITES
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

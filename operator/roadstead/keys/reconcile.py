@@ -1,0 +1,548 @@
+"""The shell around a KeyRing: read the ledger and the regions, decide, carry the steps out, say what is.
+
+Every write is a compare-and-swap against what was read in the same pass, so that a pass which comes too late, or is the
+last of a former leader, changes nothing. What a pass has written is looked at by the next one, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from roadstead.api.conditions import Reason
+from roadstead.api.keyring import DEFAULT_PERIOD, KeyRing, KeyRingStatus, ScheduleState
+from roadstead.api.keyversion import KeyPhase, KeyVersion
+from roadstead.api.parse import dump, is_status_readable, parse, status_of
+from roadstead.api.problems import SpecError
+from roadstead.kernel import finalizer, objects, status
+from roadstead.kernel.apply import body_hash_of, without_content
+from roadstead.kernel.client import ClusterClient
+from roadstead.kernel.concurrency import gathered
+from roadstead.kernel.context import Context, Result
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, Retryable, RoadsteadError
+from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Child, Key
+from roadstead.kernel.ownership import Claim, Owner, claim, stamped
+from roadstead.keys import ledger, regional, schedule
+from roadstead.keys import status as derived
+from roadstead.keys import versions as life
+from roadstead.keys.challenge import Answer, Asked, Proved, verify
+from roadstead.keys.decide import (
+    Distribute,
+    Keyset,
+    MakeMaterial,
+    Move,
+    Policy,
+    RegionView,
+    Reserve,
+    Ring,
+    Step,
+    Wait,
+    decide,
+)
+from roadstead.keys.deks import Dek, Deks
+from roadstead.keys.material import Material
+from roadstead.keys.regional import Held
+from roadstead.keys.schedule import Turn
+from roadstead.keys.versions import Version
+
+SKEW: Final = timedelta(seconds=30)
+"""By how much our clock and the API server's may differ."""
+PROOF_POLL: Final = 5.0
+"""Seconds between two looks at what pods have answered: their answers wake nobody."""
+REGION_RETRY: Final = 15.0
+"""Seconds after which a region that refused something is tried again."""
+_ID_LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One region as it was read.
+
+    Attributes:
+        name: of the Region.
+        wanted: the spec names it.
+        client: its cluster; None: it cannot be read.
+        secret: its keyset as it is there.
+        held: the same, understood.
+        pods: uids of those that use the ring.
+        proved: what each of them has proved.
+        problem: why it cannot be read.
+        reason: the same in one word.
+    """
+
+    name: str
+    wanted: bool
+    client: ClusterClient | None = None
+    secret: Mapping[str, Any] | None = None
+    held: Held = regional.NOTHING
+    pods: frozenset[str] = frozenset()
+    answers: tuple[Answer, ...] = ()
+    proved: Mapping[str, Proved] | None = None
+    problem: str = ""
+    reason: Reason = Reason.REGION_UNREADABLE
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What one pass knows."""
+
+    key: Key
+    ctx: Context
+    ring: KeyRing
+    ring_id: str
+    owner: Owner
+    deks: dict[int, Dek]
+    places: dict[str, _Place]
+    turn: Turn
+
+
+def regions_of(body: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the regions that a KeyRing has keys in or should have."""
+    named = (body.get("spec") or {}).get("regions") or ()
+    held = (body.get("status") or {}).get("regions") or ()
+    return frozenset(map(str, named)) | frozenset(str(entry.get("name")) for entry in held)
+
+
+class KeyRingReconciler:
+    """Reconciles KeyRings.
+
+    Args:
+        deks: material in the hub.
+        random: so many unpredictable bytes.
+    """
+
+    def __init__(self, deks: Deks, random: Callable[[int], bytes]) -> None:
+        self._deks = deks
+        self._random = random
+        self._parsed: dict[Key, tuple[int, KeyVersion]] = {}
+
+    async def version_changed(self, key: Key, ctx: Context) -> Result:
+        """A KeyVersion is another or gone: the rings of its namespace look at their ledgers."""
+        for ring in ctx.resources.in_namespace(KEY_RINGS.kind, key.namespace):
+            ctx.queue.add(ring)
+        return Result()
+
+    async def reconcile(self, key: Key, ctx: Context) -> Result:
+        """Bring one ring one step further, and say when to look again."""
+        body = ctx.resources.get(key)
+        if body is None:
+            return Result()  # its keysets stay where pods use them: nobody deletes keys because an object is missing
+        if any(_is_pending(name, ctx) for name in regions_of(body)):
+            return Result()  # the fleet tells when it has looked at the region
+        if "deletionTimestamp" in body["metadata"]:
+            return await self._remove(key, body, ctx)
+        if not is_status_readable(KeyRingStatus, body):
+            raise Invalid("status cannot be read by this version of the operator; run the version that wrote it")
+        try:
+            ring = parse("KeyRing", body)
+        except SpecError as error:
+            known = status_of(KeyRingStatus, body)
+            generation = int(body["metadata"].get("generation", 0))
+            said = derived.invalid(known, str(error), generation, ctx.clock.now())
+            await status.write(ctx, KEY_RINGS, body, dump(said))
+            return Result()
+        if not finalizer.is_held(body):
+            await finalizer.add(KEY_RINGS, key, body, ctx)
+            body = ctx.resources.get(key) or body
+        if ring.status.ring_id is None:
+            ring_id = self._ring_id(key, ctx)
+            # Before anything carries it: what was made for an identity that nobody knows is lost.
+            known = ring.status.model_copy(update={"ring_id": ring_id})
+            await status.write(ctx, KEY_RINGS, body, dump(known))
+            ctx.queue.add(key)
+            return Result()
+        return await self._advance(key, ring, ring.status.ring_id, ctx)
+
+    # --- one pass
+
+    async def _advance(self, key: Key, ring: KeyRing, ring_id: str, ctx: Context) -> Result:
+        entries = self._ledger(key.namespace, ring_id, ctx)
+        deks = await self._deks.stored(ring_id)
+        names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
+        owner = Owner(ctx.hub_id, key, ring.metadata.uid)
+        wanted = frozenset(ring.spec.regions)
+        places = await gathered(self._read(name, name in wanted, key, ring_id, ctx) for name in sorted(names))
+        versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
+        now = ctx.clock.now()
+        turn = _turn(ring, ring_id, versions, now)
+        work = _Pass(key, ctx, ring, ring_id, owner, deks, {place.name: place for place in places}, turn)
+        problem: Wait | None = None
+        error: RoadsteadError | None = None
+        try:
+            await self._prove(work, versions)
+        except Fatal:
+            raise
+        except RoadsteadError as failed:
+            problem, error = Wait(Reason.PROVIDER_FAILED, str(failed)), failed
+        decision = decide(_ring(work, versions, entries, ctx), now)
+        again = False
+        if error is None:
+            for step in decision.steps:
+                try:
+                    again |= await self._carry_out(step, work, entries)
+                except Fatal:
+                    raise
+                except Conflict:
+                    again = True  # somebody was quicker; what is there now decides
+                except RoadsteadError as failed:
+                    problem, error = problem or _trouble(step, failed), failed
+        if again:
+            ctx.queue.add(key)
+        await self._empty_left(work)
+        entries = self._ledger(key.namespace, ring_id, ctx)
+        after = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
+        facts = derived.Facts(
+            ring=ring,
+            ring_id=ring_id,
+            versions=after,
+            decision=decision,
+            regions=tuple(_facts(place, after) for place in work.places.values()),
+            next=work.turn.next,
+            problem=problem,
+        )
+        await self._write(key, facts, ctx)
+        if isinstance(error, Retryable):
+            raise error
+        return Result(requeue_after=_look_again(facts, now))
+
+    async def _carry_out(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> bool:
+        """Do one step; whether the ring should be looked at again at once."""
+        ctx, key = work.ctx, work.key
+        match step:
+            case Reserve(number, slot):
+                intent = ledger.Intent(
+                    ring=key.name,
+                    namespace=key.namespace,
+                    ring_id=work.ring_id,
+                    number=number,
+                    slot=slot,
+                    key_type=work.ring.spec.key_type,
+                    operation=self._random(8).hex(),
+                )
+                body = ledger.reserved(intent, ctx.clock.now())
+                made = await ctx.hub.client.create(KEY_VERSIONS, key.namespace, body, manager=objects.FIELD_MANAGER)
+                ctx.resources.upsert(KEY_VERSIONS.kind, made)
+            case MakeMaterial(number):
+                await self._deks.make(entries[number], work.deks)
+            case Move(version, to, fingerprint):
+                name = Key(KEY_VERSIONS.kind, key.namespace, entries[version.number].metadata.name)
+                stored = ctx.resources.get(name)
+                if stored is None:
+                    raise Conflict(f"{name} is gone")
+                body = ledger.moved(stored, to, ctx.clock.now(), fingerprint=fingerprint)
+                made = await ctx.hub.client.replace(
+                    KEY_VERSIONS, key.namespace, name.name, body, manager=objects.FIELD_MANAGER
+                )
+                ctx.resources.upsert(KEY_VERSIONS.kind, made)
+                note = f"version {version.number} goes from {version.phase} to {to}"
+                await ctx.events.emit(_body(work), KEY_RINGS.kind, reason=f"Version{to}", note=note, action="Rotate")
+            case Distribute(region, _, after):
+                return await self._distribute(region, after, work)
+        return True
+
+    async def _distribute(self, region: str, after: Keyset, work: _Pass) -> bool:
+        place = work.places[region]
+        client, key, secret = place.client, work.key, place.secret
+        if client is None:
+            return False
+        child_name = regional.keyset_name(key.name)
+        if not after.keys:
+            if secret is not None:
+                await client.delete(objects.SECRETS, key.namespace, child_name, uid=secret["metadata"]["uid"])
+            return True
+        keys = await self._deks.open(work.ring_id, [work.deks[number] for number, _ in after.keys])
+        known = next((entry.generation for entry in work.ring.status.regions if entry.name == region), 0)
+        generation = max(place.held.generation, known) + 1
+        child = regional.keyset_secret(Asked(work.ring_id, region), key.namespace, key.name, after, keys, generation)
+        try:
+            written = await _apply(client, child, secret, region, work.owner)
+            if await client.find(objects.CONFIG_MAPS, key.namespace, regional.receipts_name(key.name)) is None:
+                await _apply(client, regional.receipts(key.namespace, key.name), None, region, work.owner)
+        except Fatal:
+            raise
+        except NotFound:
+            words = (
+                f"namespace {key.namespace} is not in region {region}; create it there, "
+                "the operator makes no namespaces in members"
+            )
+            work.places[region] = replace(place, problem=words, reason=Reason.NAMESPACE_MISSING)
+            return False
+        except Conflict:
+            raise
+        except RoadsteadError as error:
+            words = f"region {region}: {without_content(child, str(error))}"
+            work.places[region] = replace(place, problem=words, reason=Reason.REFUSED)
+            return False
+        if written is None:
+            words = f"region {region}: {child} exists and is not ours; delete it, it is never taken over"
+            work.places[region] = replace(place, problem=words, reason=Reason.NOT_OURS)
+            return False
+        work.places[region] = replace(place, secret=written, held=regional.held_in(work.ring_id, written))
+        return True
+
+    async def _empty_left(self, work: _Pass) -> None:
+        """Take the keyset out of regions that the spec no longer names and where nobody uses it."""
+        for place in list(work.places.values()):
+            if place.wanted:
+                continue
+            if place.client is None:
+                if work.ctx.fleet.site(place.name) is None:
+                    del work.places[place.name]  # the Region was deleted: that is how what is there is given up
+                continue
+            if place.pods:
+                continue
+            await _clear(place, work.owner)
+            del work.places[place.name]
+
+    # --- reading
+
+    def _ring_id(self, key: Key, ctx: Context) -> str:
+        """The identity of a ring that has none: that of its name's versions, or a new one.
+
+        A ring that is deleted and made again goes on with its numbers; they must never be used twice.
+        """
+        for name in ctx.resources.in_namespace(KEY_VERSIONS.kind, key.namespace):
+            spec = (ctx.resources.get(name) or {}).get("spec") or {}
+            if spec.get("ring") == key.name:
+                return str(spec["ringID"])
+        number = int.from_bytes(self._random(12))
+        letters = []
+        for _ in range(12):
+            number, rest = divmod(number, len(_ID_LETTERS))
+            letters.append(_ID_LETTERS[rest])
+        return "r" + "".join(letters)
+
+    def _ledger(self, namespace: str, ring_id: str, ctx: Context) -> dict[int, KeyVersion]:
+        """The versions of a ring by number. What cannot be read stops everything: it may be any number."""
+        found = {}
+        for key in ctx.resources.in_namespace(KEY_VERSIONS.kind, namespace):
+            version = ctx.resources.version(key)
+            known = self._parsed.get(key)
+            if known is None or known[0] != version:
+                body = ctx.resources.get(key)
+                if body is None:
+                    continue
+                try:
+                    known = (version, parse("KeyVersion", body))
+                except SpecError as error:
+                    raise Invalid(f"{key} cannot be read: {error}") from None
+                self._parsed[key] = known
+            if known[1].spec.ring_id == ring_id:
+                found[known[1].spec.number] = known[1]
+        return found
+
+    async def _read(self, name: str, wanted: bool, key: Key, ring_id: str, ctx: Context) -> _Place:
+        site = ctx.fleet.site(name)
+        if site is None:
+            problem = f"spec.regions names {name}, but there is no Region {name}; create it or remove the entry"
+            return _Place(name, wanted, problem=problem, reason=Reason.REGION_NOT_FOUND)
+        if not site.usable or site.member is None:
+            problem = f"region {name} cannot be reached: {site.message or 'not everything there has been read yet'}"
+            return _Place(name, wanted, problem=problem, reason=Reason.REGION_UNREACHABLE)
+        client = site.member.client
+        try:
+            secret = await client.find(objects.SECRETS, key.namespace, regional.keyset_name(key.name))
+            config_map = await client.find(objects.CONFIG_MAPS, key.namespace, regional.receipts_name(key.name))
+            pods: set[str] = set()
+            labels = f"{regional.CONSUMER_LABEL}={key.name}"
+            async for items, _ in client.pages(objects.PODS, key.namespace, labels=labels):
+                pods |= regional.consumers(items)
+        except Fatal:
+            raise
+        except RoadsteadError as error:
+            return _Place(name, wanted, problem=f"region {name}: {error}", reason=Reason.REGION_UNREADABLE)
+        return _Place(
+            name,
+            wanted,
+            client,
+            secret,
+            regional.held_in(ring_id, secret),
+            frozenset(pods),
+            regional.answers_in(config_map),
+        )
+
+    async def _prove(self, work: _Pass, versions: tuple[Version, ...]) -> None:
+        """Verify what pods have answered, with the material of the versions that they are asked for."""
+        numbers = {v.number for v in (life.primary(versions), life.coming(versions)) if v is not None}
+        numbers &= work.deks.keys()
+        keys: list[Material] | None = None
+        for name, place in work.places.items():
+            answers = [answer for answer in place.answers if answer.pod in place.pods]
+            proved: dict[str, Proved] = {}
+            if answers and numbers:
+                if keys is None:
+                    keys = await self._deks.open(work.ring_id, [work.deks[number] for number in sorted(numbers)])
+                asked = Asked(work.ring_id, name)
+                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= place.held.generation}
+            work.places[name] = replace(place, proved=proved)
+
+    async def _write(self, key: Key, facts: derived.Facts, ctx: Context) -> None:
+        body = ctx.resources.get(key)
+        if body is not None and body["metadata"]["uid"] == facts.ring.metadata.uid:
+            await status.write(ctx, KEY_RINGS, body, dump(derived.derive(facts, ctx.clock.now())))
+
+    # --- the end
+
+    async def _remove(self, key: Key, body: Mapping[str, Any], ctx: Context) -> Result:
+        """Take the keysets out of the regions where nobody uses them; the ledger and the material stay."""
+        if not finalizer.is_held(body):
+            return Result()
+        known = status_of(KeyRingStatus, body)
+        ring_id = known.ring_id or ""
+        places = await gathered(self._read(name, True, key, ring_id, ctx) for name in sorted(regions_of(body)))
+        holds = {}
+        for place in places:
+            if ctx.fleet.site(place.name) is None:
+                continue
+            if place.client is None:
+                holds[place.name] = f"{place.problem}; bring it back, or delete the Region"
+            elif place.pods:
+                holds[place.name] = (
+                    f"region {place.name}: {len(place.pods)} pods use the ring (label {regional.CONSUMER_LABEL}="
+                    f"{key.name}); take them away first, or they lose their keys"
+                )
+        if holds:
+            said = derived.deleting(known, holds, int(body["metadata"].get("generation", 0)), ctx.clock.now())
+            await status.write(ctx, KEY_RINGS, body, dump(said))
+            return Result(requeue_after=REGION_RETRY)
+        owner = Owner(ctx.hub_id, key, body["metadata"]["uid"])
+        await gathered(_clear(place, owner) for place in places)
+        await finalizer.remove(KEY_RINGS, key, ctx.resources.get(key) or body, ctx)
+        return Result()
+
+
+async def _apply(
+    client: ClusterClient, child: Child, there: Mapping[str, Any] | None, region: str, owner: Owner
+) -> dict[str, Any] | None:
+    """Create or replace exactly what was read; None when it is somebody else's."""
+    if there is not None and claim(there["metadata"], owner, region) is Claim.FOREIGN:
+        return None
+    body = stamped(child, owner, region, body_hash_of(child, owner.uid))
+    if there is None:
+        body["metadata"]["resourceVersion"] = "1"  # no version that anything has: the apply creates, or is refused
+    else:
+        # The uid, too: with a version alone an apply would make again what was deleted meanwhile.
+        body["metadata"] |= {field: there["metadata"][field] for field in ("uid", "resourceVersion")}
+    return await client.apply(child.gvr, child.namespace, child.name, body, manager=objects.FIELD_MANAGER)
+
+
+async def _clear(place: _Place, owner: Owner) -> None:
+    """Take what is ours out of a region."""
+    if place.client is None:
+        return
+    namespace = owner.key.namespace
+    receipts = await place.client.find(
+        objects.CONFIG_MAPS, namespace, regional.receipts_name(owner.key.name), metadata_only=True
+    )
+    for gvr, found in ((objects.SECRETS, place.secret), (objects.CONFIG_MAPS, receipts)):
+        if found is not None and claim(found["metadata"], owner, place.name) is Claim.OURS:
+            await place.client.delete(gvr, namespace, found["metadata"]["name"], uid=found["metadata"]["uid"])
+
+
+def _is_pending(region: str, ctx: Context) -> bool:
+    site = ctx.fleet.site(region)
+    if site is None:
+        return ctx.resources.version(Key(objects.REGIONS.kind, "", region)) > 0
+    return site.pending
+
+
+def _turn(ring: KeyRing, ring_id: str, versions: Iterable[Version], now: datetime) -> Turn:
+    spec, taken = ring.spec.schedule, life.newest_slot(versions)
+    if spec.state is ScheduleState.SUSPENDED:
+        return schedule.with_extra(schedule.NEVER, spec.rotate_at, taken, now)
+    grid: schedule.Schedule
+    if spec.cron is not None:
+        grid = schedule.Cron(spec.cron.schedule, spec.cron.time_zone)
+    else:
+        made = ring.metadata.creation_timestamp or now
+        grid = schedule.Every(spec.anchor or made, spec.every or DEFAULT_PERIOD)
+    found = schedule.turn(grid, schedule.jitter(ring_id, spec.jitter), taken, now)
+    return schedule.with_extra(found, spec.rotate_at, taken, now)
+
+
+def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyVersion], ctx: Context) -> Ring:
+    spec = work.ring.spec
+    ours = {
+        number: dek.fingerprint
+        for number, dek in work.deks.items()
+        # What was made for another intent is not the version's material, whatever it says.
+        if number not in entries or dek.operation == entries[number].spec.operation
+    }
+    ahead = ctx.hub.client.clock_ahead
+    return Ring(
+        versions=versions,
+        regions=tuple(_view(place) for place in work.places.values() if _counts(place, ctx)),
+        policy=Policy(spec.lead, spec.soak, spec.retention, SKEW),
+        turn=work.turn,
+        material=ours,
+        clock_agrees=ahead is None or abs(ahead) <= SKEW.total_seconds(),
+    )
+
+
+def _counts(place: _Place, ctx: Context) -> bool:
+    """Whether a region takes part in a rotation: each of the spec, and one that is being left while pods use it."""
+    if place.wanted:
+        return True
+    return bool(place.pods) if place.client is not None else ctx.fleet.site(place.name) is not None
+
+
+def _view(place: _Place) -> RegionView:
+    if place.client is None:
+        return RegionView(place.name, None)
+    proved = [(place.proved or {}).get(pod, Proved(frozenset(), 0)) for pod in place.pods]
+    keyset = place.held.keyset
+    if place.held.damaged:
+        keyset = Keyset(keyset.keys, -1)  # not what anybody wants, so it is written anew; what was in it still counts
+    return RegionView(
+        place.name,
+        keyset,
+        consumers=bool(place.pods),
+        reads=frozenset.intersection(*(one.reads for one in proved)) if proved else frozenset(),
+        writes=min((one.writes for one in proved), default=0),
+    )
+
+
+def _facts(place: _Place, versions: tuple[Version, ...]) -> derived.RegionFacts:
+    current = life.primary(versions) or life.coming(versions)
+    proved = [one for pod, one in (place.proved or {}).items() if pod in place.pods]
+    return derived.RegionFacts(
+        name=place.name,
+        wanted=place.wanted,
+        keyset=place.held.keyset if place.client is not None else None,
+        generation=place.held.generation,
+        consumers=len(place.pods),
+        proved=sum(1 for one in proved if current is not None and current.number in one.reads),
+        problem=place.problem,
+        reason=place.reason,
+    )
+
+
+def _trouble(step: Step, error: RoadsteadError) -> Wait:
+    region = step.region if isinstance(step, Distribute) else ""
+    return Wait(
+        Reason.PROVIDER_FAILED if isinstance(step, MakeMaterial | Distribute) else Reason.WAITING, str(error), region
+    )
+
+
+def _look_again(facts: derived.Facts, now: datetime) -> float | None:
+    """Seconds after which something may be different although nothing tells so."""
+    moments = [wait.until for wait in facts.decision.waits if wait.until is not None]
+    moments += [facts.next] if facts.next is not None else []
+    retention = facts.ring.spec.retention
+    if retention is not None:
+        moments += [v.since + retention + SKEW for v in facts.versions if v.phase is KeyPhase.DRAINING]
+    delays = [max(0.05, (moment - now).total_seconds()) for moment in moments]
+    reasons = {wait.reason for wait in facts.decision.waits}
+    if reasons & {Reason.NOT_PROVED, Reason.OLD_PRIMARY_IN_USE}:
+        delays.append(PROOF_POLL)
+    if any(region.problem or not region.wanted for region in facts.regions) or Reason.CLOCKS_DIFFER in reasons:
+        delays.append(REGION_RETRY)
+    return min(delays, default=None)
+
+
+def _body(work: _Pass) -> dict[str, Any]:
+    """What an event about the ring needs to know of it."""
+    metadata = {"namespace": work.key.namespace, "name": work.key.name, "uid": work.ring.metadata.uid}
+    return {"apiVersion": KEY_RINGS.api_version, "kind": KEY_RINGS.kind, "metadata": metadata}

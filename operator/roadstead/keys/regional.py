@@ -1,0 +1,186 @@
+"""What a region has of a ring: the Secret with its keyset, and the answers of its pods. Pure.
+
+The Secret is read before it is written, whoever wrote it: a version in there that the ledger does not know means that
+the ledger is older than the region, and an answer is worth what it proves, not what it says.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from tink.proto import aes_gcm_pb2, tink_pb2, x_aes_gcm_pb2
+
+from roadstead.api.keyversion import KeyType
+from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, Child
+from roadstead.keys import material as materials
+from roadstead.keys.challenge import Answer, Asked, challenge
+from roadstead.keys.decide import Keyset
+from roadstead.keys.material import KEY_BYTES, Material
+
+KEYSET_KEY: Final = "keyset.json"
+RING_KEY: Final = "ring.json"
+CONSUMER_LABEL: Final = "roadstead.dev/keyring"
+"""On every pod that uses a ring: its name. Without it a pod is not waited for."""
+MOST_ANSWERS: Final = 1_100_000
+"""Bytes of all answers of a region; a ConfigMap takes no more."""
+
+# What people and pods may write there, as Python says it: no content may end a pass over the whole ring.
+_UNREADABLE: Final = (
+    *(LookupError, ValueError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(binascii.Error, json_format.ParseError),
+)
+_TYPES: Final = {
+    "type.googleapis.com/google.crypto.tink.XAesGcmKey": (KeyType.XAES_256_GCM, x_aes_gcm_pb2.XAesGcmKey),
+    "type.googleapis.com/google.crypto.tink.AesGcmKey": (KeyType.AES_256_GCM, aes_gcm_pb2.AesGcmKey),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the Secret of a region holds.
+
+    Attributes:
+        keyset: numbers, fingerprints and primary; empty when there is none, or none that can be read.
+        generation: how often it was changed; 0: never.
+        keys: the material itself; never shown.
+        damaged: what is there is not what a ring makes.
+    """
+
+    keyset: Keyset = field(default_factory=Keyset)
+    generation: int = 0
+    keys: tuple[Material, ...] = field(default=(), repr=False)
+    damaged: bool = False
+
+
+NOTHING: Final = Held()
+
+
+def keyset_name(ring: str) -> str:
+    """Name of the Secret with a ring's keyset, in the ring's namespace of each region."""
+    return f"{ring}-keyset"
+
+
+def receipts_name(ring: str) -> str:
+    """Name of the ConfigMap in which pods answer, beside the Secret."""
+    return f"{ring}-receipts"
+
+
+def asked_of(keyset: Keyset) -> frozenset[int]:
+    """The versions that pods prove to read: the one to write with, and the newest, which is to be the next.
+
+    A pod loads a keyset whole or not at all, so the others follow from the generation that its answer is bound to.
+    """
+    newest = max((number for number, _ in keyset.keys), default=0)
+    return frozenset({newest, keyset.primary}) - {0}
+
+
+def keyset_secret(
+    asked: Asked, namespace: str, ring: str, keyset: Keyset, keys: Iterable[Material], generation: int
+) -> Child:
+    """The Secret that gives a region a keyset.
+
+    Args:
+        asked: the ring's identity and the region.
+        namespace: of the ring.
+        ring: its name.
+        keyset: what the region is given; not empty.
+        keys: the material of each of its versions.
+        generation: larger than any that the region had.
+
+    Raises:
+        ValueError: the material is not that of the keyset.
+    """
+    held = {key.number: key for key in keys}
+    wanted = dict(keyset.keys)
+    if {n: materials.fingerprint(asked.ring, key) for n, key in held.items()} != wanted:
+        raise ValueError(f"the material is not that of versions {sorted(wanted)}")
+    # Tink has no keyset without a primary; who may write with it is said beside it.
+    primary = keyset.primary or min(held)
+    said = {
+        "ring": asked.ring,
+        "region": asked.region,
+        "generation": generation,
+        "active": keyset.primary != 0,
+        "challenges": {
+            str(number): b64encode(challenge(asked, held[number])).decode() for number in sorted(asked_of(keyset))
+        },
+    }
+    content = {
+        KEYSET_KEY: materials.keyset(held.values(), primary),
+        RING_KEY: json.dumps(said, sort_keys=True).encode(),
+    }
+    data = {name: b64encode(value).decode() for name, value in content.items()}
+    return Child(SECRETS, namespace, keyset_name(ring), {"type": "roadstead.dev/keyset", "data": data})
+
+
+def receipts(namespace: str, ring: str) -> Child:
+    """The ConfigMap in which pods answer; its content is theirs."""
+    return Child(CONFIG_MAPS, namespace, receipts_name(ring), {})
+
+
+def held_in(ring_id: str, secret: Mapping[str, Any] | None) -> Held:
+    """What a region's Secret holds, whoever wrote it; what of it cannot be read is left out."""
+    if secret is None:
+        return NOTHING
+    data = secret.get("data") or {}
+    try:
+        said = json.loads(b64decode(data[RING_KEY], validate=True))
+        generation, active = int(said["generation"]), said["active"] is True
+        asked = frozenset(int(number) for number in said["challenges"])
+        parsed = json_format.Parse(b64decode(data[KEYSET_KEY], validate=True), tink_pb2.Keyset())
+        own = said["ring"] == ring_id
+    except _UNREADABLE:
+        return Held(generation=_generation(data), damaged=True)
+    found = [key for entry in parsed.key if (key := _material(entry)) is not None]
+    keys = tuple(sorted((key.number, materials.fingerprint(ring_id, key)) for key in found))
+    keyset = Keyset(keys, parsed.primary_key_id if active else 0)
+    whole = len(found) == len(parsed.key) == len({key.number for key in found})
+    damaged = not (own and whole and asked == asked_of(keyset))
+    return Held(keyset, max(generation, 0), tuple(found), damaged)
+
+
+def answers_in(config_map: Mapping[str, Any] | None) -> tuple[Answer, ...]:
+    """What the pods of a region have answered. Whatever is no answer is left out: it proves nothing."""
+    found = []
+    for pod, text in ((config_map or {}).get("data") or {}).items():
+        try:
+            said = json.loads(text)
+            reads = {int(number): b64decode(mac, validate=True) for number, mac in said["reads"].items()}
+            writes = b64decode(said["writes"], validate=True)
+            found.append(Answer(pod, str(said["instance"]), int(said["generation"]), reads, writes))
+        except _UNREADABLE:
+            continue
+    return tuple(found)
+
+
+def consumers(pods: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Uids of the pods that may still read or write: all that have not ended."""
+    ended = ("Succeeded", "Failed")
+    return frozenset(pod["metadata"]["uid"] for pod in pods if (pod.get("status") or {}).get("phase") not in ended)
+
+
+def _generation(data: Mapping[str, Any]) -> int:
+    """The generation that damaged content claims, so that the next one is larger."""
+    try:
+        return max(int(json.loads(b64decode(data[RING_KEY], validate=True))["generation"]), 0)
+    except _UNREADABLE:
+        return 0
+
+
+def _material(entry: tink_pb2.Keyset.Key) -> Material | None:
+    known = _TYPES.get(entry.key_data.type_url)
+    if known is None:
+        return None
+    key_type, message = known
+    try:
+        key = message.FromString(entry.key_data.value).key_value
+    except DecodeError:
+        return None
+    return Material(entry.key_id, key_type, key) if len(key) == KEY_BYTES else None

@@ -1,0 +1,225 @@
+"""What is said of a ring. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from roadstead.api.conditions import Condition, ConditionType, Reason, drop_condition, set_condition
+from roadstead.api.keyring import KeyRing, KeyRingPhase, KeyRingStatus, RingRegion
+from roadstead.api.keyversion import KeyPhase as Phase
+from roadstead.keys import versions as life
+from roadstead.keys.decide import Decision, Keyset, Wait, target
+from roadstead.keys.versions import Version
+
+STALLED: Final = frozenset({Reason.LEDGER_BEHIND, Reason.MATERIAL_LOST, Reason.CLOCKS_DIFFER, Reason.PROVIDER_FAILED})
+"""What goes on only after somebody has changed something."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFacts:
+    """One region after a pass.
+
+    Attributes:
+        name: of the Region.
+        wanted: the spec names it.
+        keyset: what its Secret holds now; None: it could not be read.
+        generation: of that keyset.
+        consumers: number of pods that use the ring there.
+        proved: number of them that have proved the version to write with.
+        problem: why the region cannot be read or written, with the cure.
+        reason: the same in one word.
+    """
+
+    name: str
+    wanted: bool
+    keyset: Keyset | None
+    generation: int = 0
+    consumers: int = 0
+    proved: int = 0
+    problem: str = ""
+    reason: Reason = Reason.REGION_UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a status is derived from.
+
+    Attributes:
+        ring: with the status as it was stored before.
+        ring_id: its identity.
+        versions: the ledger after this pass.
+        decision: what was decided in it.
+        regions: of the spec, and those that are being left.
+        next: when the next slot begins.
+        problem: what kept a step from being carried out, with the cure; None: nothing.
+    """
+
+    ring: KeyRing
+    ring_id: str
+    versions: tuple[Version, ...]
+    decision: Decision
+    regions: tuple[RegionFacts, ...]
+    next: datetime | None
+    problem: Wait | None = None
+
+
+def derive(facts: Facts, now: datetime) -> KeyRingStatus:
+    """The whole status.
+
+    Args:
+        facts: what it is derived from.
+        now: for the conditions that change.
+    """
+    current, coming = life.primary(facts.versions), life.coming(facts.versions)
+    waits = ((facts.problem,) if facts.problem else ()) + facts.decision.waits
+    stalled = next((wait for wait in waits if wait.reason in STALLED), None)
+    blocking = stalled or _blocking(waits)
+    status = facts.ring.status.model_copy(
+        update={
+            "observed_generation": facts.ring.metadata.generation,
+            "ring_id": facts.ring_id,
+            "phase": _phase(facts, blocking),
+            "primary": current.number if current else 0,
+            "primary_since": current.since if current else None,
+            "coming": coming.number if coming else 0,
+            "next_rotation": facts.next,
+            "blocked_by": _in_a_word(blocking) if blocking else "",
+            "versions": len(target(facts.versions).keys),
+            "regions": tuple(_region(region, waits) for region in facts.regions),
+        }
+    )
+    return status.model_copy(update={"conditions": _conditions(facts, waits, stalled, now)})
+
+
+def deleting(known: KeyRingStatus, holds: Mapping[str, str], generation: int, now: datetime) -> KeyRingStatus:
+    """The status of a ring that is being deleted.
+
+    Args:
+        known: as it was stored before.
+        holds: by region, what keeps it.
+        generation: of the object.
+        now: for the conditions that change.
+    """
+    message = "; ".join(holds.values())
+    conditions = known.conditions
+    for type_, holds_true in (
+        (ConditionType.READY, False),
+        (ConditionType.RECONCILING, False),
+        (ConditionType.STALLED, True),
+        (ConditionType.DELETING, True),
+    ):
+        conditions = set_condition(
+            conditions,
+            type_,
+            holds_true,
+            Reason.DELETION_BLOCKED,
+            message,
+            generation=generation,
+            now=now,
+        )
+    regions = tuple(region.model_copy(update={"message": holds.get(region.name, "")}) for region in known.regions)
+    return known.model_copy(update={"observed_generation": generation, "conditions": conditions, "regions": regions})
+
+
+def invalid(ring_status: KeyRingStatus, message: str, generation: int, now: datetime) -> KeyRingStatus:
+    """The status of a ring whose spec cannot be carried out; its regions keep what they have."""
+    conditions = ring_status.conditions
+    said = ((ConditionType.READY, False), (ConditionType.RECONCILING, False), (ConditionType.STALLED, True))
+    for type_, holds in said:
+        conditions = set_condition(
+            conditions, type_, holds, Reason.INVALID_SPEC, message, generation=generation, now=now
+        )
+    return ring_status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _blocking(waits: Sequence[Wait]) -> Wait | None:
+    """What holds a rotation up, if time alone does not end it."""
+    return next((wait for wait in waits if wait.until is None), waits[0] if waits else None)
+
+
+def _in_a_word(wait: Wait) -> str:
+    return f"{wait.reason}: {wait.region}" if wait.region else str(wait.reason)
+
+
+def _phase(facts: Facts, blocking: Wait | None) -> KeyRingPhase:
+    if blocking is not None and blocking.reason in STALLED | {Reason.REGION_UNREADABLE}:
+        return KeyRingPhase.BLOCKED
+    if life.primary(facts.versions) is None:
+        return KeyRingPhase.PENDING
+    return KeyRingPhase.ROTATING if _is_rotating(facts) else KeyRingPhase.IDLE
+
+
+def _is_rotating(facts: Facts) -> bool:
+    if life.coming(facts.versions) is not None or any(v.phase is Phase.SUPERSEDED for v in facts.versions):
+        return True
+    wanted = target(facts.versions)
+    return any(region.keyset not in (None, wanted) for region in facts.regions)
+
+
+def _region(region: RegionFacts, waits: Sequence[Wait]) -> RingRegion:
+    said = [region.problem] if region.problem else []
+    said += [wait.message for wait in waits if wait.region == region.name]
+    if not region.wanted and not said:
+        said = ["the spec does not name it any more; its keyset is deleted when no pod uses it"]
+    return RingRegion(
+        name=region.name,
+        generation=region.generation,
+        primary=region.keyset.primary if region.keyset else 0,
+        proved=region.proved,
+        consumers=region.consumers,
+        message="; ".join(dict.fromkeys(said)),
+    )
+
+
+def _conditions(facts: Facts, waits: Sequence[Wait], stalled: Wait | None, now: datetime) -> tuple[Condition, ...]:
+    missing = _missing(facts)
+    ready = missing or (Reason.READY, f"every region can use version {_primary(facts)}")
+    if stalled is not None:
+        working = (stalled.reason, "the condition Stalled says why nothing is under way")
+        is_working = False
+    elif waits or missing or _is_rotating(facts):
+        first = _blocking(waits)
+        working = (first.reason, first.message) if first else missing or (Reason.ROTATING, "a version is on its way")
+        is_working = True
+    else:
+        working, is_working = ready, False
+    conditions = drop_condition(facts.ring.status.conditions, ConditionType.DELETING)
+    said = (
+        (ConditionType.READY, missing is None, ready),
+        (ConditionType.RECONCILING, is_working, working),
+        (
+            ConditionType.STALLED,
+            stalled is not None,
+            (stalled.reason, stalled.message) if stalled else (Reason.NOT_STALLED, ""),
+        ),
+    )
+    for type_, holds, (reason, message) in said:
+        conditions = set_condition(
+            conditions, type_, holds, reason, message, generation=facts.ring.metadata.generation, now=now
+        )
+    return conditions
+
+
+def _primary(facts: Facts) -> int:
+    current = life.primary(facts.versions)
+    return current.number if current else 0
+
+
+def _missing(facts: Facts) -> tuple[Reason, str] | None:
+    """Why a region of the spec cannot encrypt and decrypt with the ring now; None when each can.
+
+    A rotation that waits is no such reason: what is primary stays so.
+    """
+    for region in facts.regions:
+        if region.wanted and region.problem:
+            return region.reason, region.problem
+    current = life.primary(facts.versions)
+    if current is None:
+        return Reason.PROGRESSING, "there is no version to write with yet"
+    for region in facts.regions:
+        if region.wanted and (region.keyset is None or not region.keyset.has(current)):
+            return Reason.NOT_DISTRIBUTED, f"region {region.name} does not have version {current.number} yet"
+    return None

@@ -1,0 +1,76 @@
+"""The life of one version of a key. Its phases and the steps between them are part of the API: `api/keyversion.py`.
+
+A version only ever goes forward. Who wants to go back makes a new one: what was written with a version that has been
+deactivated could otherwise be anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from roadstead.api.keyversion import KeyMark as Mark
+from roadstead.api.keyversion import KeyPhase as Phase
+
+COMING: Final = frozenset({Phase.RESERVED, Phase.STAGED, Phase.PUBLISHED, Phase.READY})
+"""Before it was primary: part of a rotation that is under way."""
+UNKNOWN_TO_REGIONS: Final = frozenset({Phase.RESERVED, Phase.STAGED})
+"""No region can have it: the ledger goes first."""
+HANDED_OUT: Final = frozenset(
+    {Phase.PUBLISHED, Phase.READY, Phase.PRIMARY, Phase.SUPERSEDED, Phase.SUSPENDED, Phase.DRAINING}
+)
+"""In the keyset of every region that serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version, as the ledger has it.
+
+    Attributes:
+        number: from 1 on, never used twice in a ring.
+        phase: where it stands.
+        since: when it got there, in UTC.
+        fingerprint: of its material, one-way; empty before it is staged.
+        slot: of the schedule, that it was made for; None: somebody asked for it.
+        staged: when its material was durable; the lead counts from there.
+        mark: what a person has said of it.
+        returned: a region asked for it after it was retired, so it is handed out again.
+    """
+
+    number: int
+    phase: Phase
+    since: datetime
+    fingerprint: str = ""
+    slot: datetime | None = None
+    staged: datetime | None = None
+    mark: Mark = Mark.NONE
+    returned: bool = False
+
+    @property
+    def handed_out(self) -> bool:
+        """Whether regions should have it to serve."""
+        return self.phase in HANDED_OUT or (self.phase is Phase.RETIRED and self.returned)
+
+
+def primary(versions: Iterable[Version]) -> Version | None:
+    """The version to write with: the newest that was made primary.
+
+    For the moment between two writes the ledger may name two; only one of them is this.
+    """
+    return max((version for version in versions if version.phase is Phase.PRIMARY), key=_number, default=None)
+
+
+def coming(versions: Iterable[Version]) -> Version | None:
+    """The version that is to be the next primary."""
+    return min((version for version in versions if version.phase in COMING), key=_number, default=None)
+
+
+def newest_slot(versions: Iterable[Version]) -> datetime | None:
+    """The newest slot of the schedule that a version was made for; a discarded one counts, too."""
+    return max((version.slot for version in versions if version.slot is not None), default=None)
+
+
+def _number(version: Version) -> int:
+    return version.number

@@ -1,0 +1,142 @@
+"""What a region's Secret and its pods' answers are understood as, whoever wrote them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from roadstead.api.keyversion import KeyType
+from roadstead.keys.challenge import Asked
+from roadstead.keys.decide import Keyset
+from roadstead.keys.material import Material, fingerprint
+from roadstead.keys.regional import (
+    answers_in,
+    asked_of,
+    consumers,
+    held_in,
+    keyset_secret,
+)
+
+RING = "r0123456789ab"
+HERE = Asked(RING, "hkg")
+KEYS = tuple(Material(number, KeyType.XAES_256_GCM, bytes([number]) * 32) for number in (1, 2, 3))
+
+
+def keyset(*numbers: int, primary: int = 0, ring: str = RING) -> Keyset:
+    return Keyset(tuple((n, fingerprint(ring, KEYS[n - 1])) for n in numbers), primary)
+
+
+def secret(*numbers: int, primary: int = 0, generation: int = 7) -> dict[str, Any]:
+    held = [KEYS[number - 1] for number in numbers]
+    return dict(keyset_secret(HERE, "chat", "ring", keyset(*numbers, primary=primary), held, generation).body)
+
+
+def said(body: dict[str, Any], key: str = "ring.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(base64.b64decode(body["data"][key]))
+    return found
+
+
+def changed(body: dict[str, Any], key: str, content: bytes) -> dict[str, Any]:
+    return {**body, "data": {**body["data"], key: base64.b64encode(content).decode()}}
+
+
+@pytest.mark.parametrize("primary", [0, 1, 3])
+def test_what_is_written_is_what_is_read(primary: int) -> None:
+    held = held_in(RING, secret(1, 3, primary=primary))
+    assert held.keyset == keyset(1, 3, primary=primary)
+    assert held.generation == 7
+    assert not held.damaged
+    assert set(held.keys) == {KEYS[0], KEYS[2]}
+
+
+def test_nothing_is_there() -> None:
+    held = held_in(RING, None)
+    assert (held.keyset, held.generation, held.damaged) == (Keyset(), 0, False)
+
+
+def test_pods_are_asked_for_the_primary_and_the_newest() -> None:
+    assert asked_of(keyset(1, 2, 3, primary=2)) == {2, 3}
+    assert asked_of(keyset(1)) == {1}
+    assert asked_of(Keyset()) == frozenset()
+    assert set(said(secret(1, 2, 3, primary=2))["challenges"]) == {"2", "3"}
+
+
+def test_before_there_is_a_primary_nobody_may_write() -> None:
+    assert said(secret(1))["active"] is False
+    assert said(secret(1, primary=1))["active"] is True
+
+
+def test_other_material_is_never_handed_out_under_a_number() -> None:
+    with pytest.raises(ValueError, match=r"not that of versions \[1, 2\]"):
+        keyset_secret(HERE, "chat", "ring", keyset(1, 2, primary=1), [KEYS[0], KEYS[2]], 1)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param({"type": "Opaque"}, id="no data"),
+        pytest.param({"data": None}, id="data that is null"),
+        pytest.param({"data": {"ring.json": "%%%", "keyset.json": "%%%"}}, id="no base64"),
+        pytest.param(changed(secret(1, primary=1), "keyset.json", b"{"), id="no JSON"),
+        pytest.param(changed(secret(1, primary=1), "keyset.json", b'{"key": 5}'), id="no keyset"),
+        pytest.param(changed(secret(1, primary=1), "ring.json", b"[]"), id="no words about it"),
+        pytest.param(changed(secret(1, primary=1), "ring.json", b"[" * 100_000), id="JSON that is too deep"),
+        pytest.param(
+            changed(secret(1, primary=1), "ring.json", json.dumps(said(secret(1)) | {"challenges": {}}).encode()),
+            id="nobody is asked",
+        ),
+        pytest.param(
+            changed(secret(1, primary=1), "ring.json", json.dumps(said(secret(1)) | {"ring": "r9"}).encode()),
+            id="another ring's words",
+        ),
+    ],
+)
+def test_what_is_no_keyset_is_written_anew_and_no_error(spoilt: dict[str, Any]) -> None:
+    assert held_in(RING, spoilt).damaged
+
+
+def test_a_version_that_nobody_knows_is_seen_also_in_what_is_damaged() -> None:
+    body = secret(1, 2, primary=1)
+    words = said(body) | {"challenges": {}}
+    assert held_in(RING, changed(body, "ring.json", json.dumps(words).encode())).keyset.keys == keyset(1, 2).keys
+
+
+def test_the_next_generation_is_larger_than_what_damaged_content_claims() -> None:
+    assert held_in(RING, changed(secret(1, generation=41), "keyset.json", b"{")).generation == 41
+
+
+def test_material_is_not_shown() -> None:
+    held = held_in(RING, secret(1, primary=1))
+    assert base64.b64encode(KEYS[0].key).decode() not in repr(held)
+    assert repr(KEYS[0].key) not in repr(held)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"instance": "a", "generation": 1, "reads": {"x": ""}, "writes": ""}',
+        '{"instance": "a", "generation": 1, "reads": {"1": "%"}, "writes": ""}',
+        '{"instance": "a", "generation": "one", "reads": {}, "writes": ""}',
+        '{"instance": "a", "generation": 1e400, "reads": {}, "writes": ""}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_answer_is_left_out(text: str) -> None:
+    good = '{"instance": "a", "generation": 1, "reads": {"1": "AA=="}, "writes": ""}'
+    [answer] = answers_in({"data": {"pod-1": text, "pod-2": good}})
+    assert (answer.pod, answer.generation, answer.reads) == ("pod-2", 1, {1: b"\0"})
+
+
+def test_pods_that_have_ended_use_nothing() -> None:
+    pods = [
+        {"metadata": {"uid": phase}, "status": {"phase": phase}}
+        for phase in ("Pending", "Running", "Unknown", "Succeeded", "Failed")
+    ]
+    assert consumers([*pods, {"metadata": {"uid": "new"}}]) == {"Pending", "Running", "Unknown", "new"}
