@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from clusters import eventually_async
 from roadstead.kernel import controller as module
 from roadstead.kernel.context import Context, Result
 from roadstead.kernel.controller import Controller, waiting_for
@@ -230,10 +231,8 @@ async def test_runs_that_wait_for_a_slow_server_give_their_workers_to_others(
         place.queue.add(key)
     await place.run()
     assert place.runs == keys[:2], "two workers"
-    async with asyncio.timeout(30):  # asyncio's own time: it is the loop that is waited in
-        while is_slow and len(place.runs) < 4:
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await eventually_async(lambda: len(place.runs) >= (4 if is_slow else 2))
+    await asyncio.sleep(0.05)  # asyncio's own time: it is the loop that is waited in
     assert place.runs == keys[: 4 if is_slow else 2], "two go on by themselves, and then the workers wait as well"
     place.queue.add(keys[0])
     going.set()
