@@ -21,7 +21,7 @@ from roadstead.kernel.apply import body_hash_of, without_content
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, Retryable, RoadsteadError
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, RoadsteadError
 from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Child, Key
 from roadstead.kernel.ownership import Claim, Owner, claim, stamped
 from roadstead.keys import ledger, regional, schedule
@@ -119,9 +119,12 @@ class KeyRingReconciler:
         self._parsed: dict[Key, tuple[int, KeyVersion]] = {}
 
     async def version_changed(self, key: Key, ctx: Context) -> Result:
-        """A KeyVersion is another or gone: the rings of its namespace look at their ledgers."""
+        """A KeyVersion is another or gone: its ring looks at its ledger, or each that it may have been of."""
+        body = ctx.resources.get(key)
+        name = ((body or {}).get("spec") or {}).get("ring")
         for ring in ctx.resources.in_namespace(KEY_RINGS.kind, key.namespace):
-            ctx.queue.add(ring)
+            if name in (None, ring.name):
+                ctx.queue.add(ring)
         return Result()
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
@@ -203,8 +206,8 @@ class KeyRingReconciler:
             problem=problem,
         )
         await self._write(key, facts, ctx)
-        if isinstance(error, Retryable):
-            raise error
+        if error is not None:
+            raise error  # it is said in the status; the queue knows when to try again
         return Result(requeue_after=_look_again(facts, now))
 
     async def _carry_out(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> bool:
