@@ -6,7 +6,7 @@ last of a former leader, changes nothing. What a pass has written is looked at b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -67,6 +67,8 @@ class _Place:
         secret: its keyset as it is there.
         held: the same, understood.
         pods: uids of those that use the ring.
+        can_answer: there is a place for their answers.
+        answers: of them, as they were received.
         proved: what each of them has proved.
         problem: why it cannot be read.
         reason: the same in one word.
@@ -78,6 +80,7 @@ class _Place:
     secret: Mapping[str, Any] | None = None
     held: Held = regional.NOTHING
     pods: frozenset[str] = frozenset()
+    can_answer: bool = False
     answers: tuple[Answer, ...] = ()
     proved: Mapping[str, Proved] | None = None
     problem: str = ""
@@ -96,6 +99,21 @@ class _Pass:
     deks: dict[int, Dek]
     places: dict[str, _Place]
     turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What came of a step.
+
+    Attributes:
+        again: look at the ring once more, at once.
+        problem: what went wrong, for the status.
+        error: the same, for the queue.
+    """
+
+    again: bool = False
+    problem: Wait | None = None
+    error: RoadsteadError | None = None
 
 
 def regions_of(body: Mapping[str, Any]) -> frozenset[str]:
@@ -182,18 +200,13 @@ class KeyRingReconciler:
         decision = decide(_ring(work, versions, entries, ctx), now)
         again = False
         if error is None:
-            for step in decision.steps:
-                try:
-                    again |= await self._carry_out(step, work, entries)
-                except Fatal:
-                    raise
-                except Conflict:
-                    again = True  # somebody was quicker; what is there now decides
-                except RoadsteadError as failed:
-                    problem, error = problem or _trouble(step, failed), failed
+            for ended in await gathered(self._attempt(step, work, entries) for step in decision.steps):
+                again |= ended.again
+                problem, error = problem or ended.problem, error or ended.error
         if again:
             ctx.queue.add(key)
-        await self._empty_left(work)
+        await gathered(self._in_region(place, work, self._offer_receipts) for place in work.places.values())
+        await gathered(self._in_region(place, work, self._empty_left) for place in list(work.places.values()))
         entries = self._ledger(key.namespace, ring_id, ctx)
         after = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         facts = derived.Facts(
@@ -209,6 +222,26 @@ class KeyRingReconciler:
         if error is not None:
             raise error  # it is said in the status; the queue knows when to try again
         return Result(requeue_after=_look_again(facts, now))
+
+    async def _attempt(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> _Ended:
+        """Do one step; the others go on whatever comes of it."""
+        try:
+            return _Ended(again=await self._carry_out(step, work, entries))
+        except Fatal:
+            raise
+        except Conflict:
+            return _Ended(again=True)  # somebody was quicker; what is there now decides
+        except RoadsteadError as error:
+            return _Ended(problem=_trouble(step, error), error=error)
+
+    async def _in_region(self, place: _Place, work: _Pass, action: Callable[[_Place, _Pass], Awaitable[None]]) -> None:
+        """Do something in a region; what fails there is that region's matter, and tried again."""
+        try:
+            await action(place, work)
+        except Fatal:
+            raise
+        except RoadsteadError as error:
+            work.places[place.name] = replace(place, problem=f"region {place.name}: {error}", reason=Reason.REFUSED)
 
     async def _carry_out(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> bool:
         """Do one step; whether the ring should be looked at again at once."""
@@ -261,8 +294,6 @@ class KeyRingReconciler:
         child = regional.keyset_secret(Asked(work.ring_id, region), key.namespace, key.name, after, keys, generation)
         try:
             written = await _apply(client, child, secret, region, work.owner)
-            if await client.find(objects.CONFIG_MAPS, key.namespace, regional.receipts_name(key.name)) is None:
-                await _apply(client, regional.receipts(key.namespace, key.name), None, region, work.owner)
         except Fatal:
             raise
         except NotFound:
@@ -285,17 +316,23 @@ class KeyRingReconciler:
         work.places[region] = replace(place, secret=written, held=regional.held_in(work.ring_id, written))
         return True
 
-    async def _empty_left(self, work: _Pass) -> None:
-        """Take the keyset out of regions that the spec no longer names and where nobody uses it."""
-        for place in list(work.places.values()):
-            if place.wanted:
-                continue
-            if place.client is None:
-                if work.ctx.fleet.site(place.name) is None:
-                    del work.places[place.name]  # the Region was deleted: that is how what is there is given up
-                continue
-            if place.pods:
-                continue
+    async def _offer_receipts(self, place: _Place, work: _Pass) -> None:
+        """Make the ConfigMap for answers wherever there is a keyset: also where a crash or a person took it away."""
+        if place.client is None or place.can_answer or not place.held.keyset.keys:
+            return
+        child = regional.receipts(work.key.namespace, work.key.name)
+        await _apply(place.client, child, None, place.name, work.owner)
+        work.places[place.name] = replace(place, can_answer=True)
+
+    async def _empty_left(self, place: _Place, work: _Pass) -> None:
+        """Take the keyset out of a region that the spec no longer names, when nobody uses it there."""
+        if place.wanted:
+            return
+        if place.client is None:
+            if work.ctx.fleet.site(place.name) is None:
+                del work.places[place.name]  # the Region was deleted: that is how what is there is given up
+            return
+        if not place.pods:
             await _clear(place, work.owner)
             del work.places[place.name]
 
@@ -363,6 +400,7 @@ class KeyRingReconciler:
             secret,
             regional.held_in(ring_id, secret),
             frozenset(pods),
+            config_map is not None,
             regional.answers_in(config_map),
         )
 
