@@ -112,7 +112,7 @@ def test_an_upgrade_leaves_the_ca_bundle_alone(cluster: BareCluster, installed: 
     before = fill_bundle(cluster)
     assert None not in before
     helm(cluster, "upgrade", "roadstead", str(CHART), IMAGE, "--set=webhooks.timeoutSeconds=7")
-    assert bundle(cluster, timeout=True) == ["7", "7"]
+    assert set(bundle(cluster, timeout=True)) == {"7"}
     assert bundle(cluster) == before
 
 
