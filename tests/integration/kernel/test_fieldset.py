@@ -206,7 +206,7 @@ async def test_a_reset_of_managed_fields_leaves_no_entry_of_ours(
 
 
 async def write_status(at: Place) -> None:
-    await at.edited(lambda body: body["status"].update(observedGeneration=1, readyReplicas=0), path="status")
+    await at.edited(lambda body: body["status"].update(readyReplicas=0, availableReplicas=0), path="status")
 
 
 async def restart_rollout(at: Place) -> None:
