@@ -421,6 +421,18 @@ def world(
         made.stop()
 
 
+@contextlib.contextmanager
+def running(start_cluster: StartCluster) -> Iterator[World]:
+    """`world` with a running operator, which must not have met an error that nobody foresaw; its log is shown."""
+    with world(start_cluster) as made:
+        made.start()
+        try:
+            yield made
+        finally:
+            print(f"--- log of the operator ---\n{made.running.log_path.read_text()[-6000:]}")
+        assert made.running.metric("controller_runtime_reconcile_panics_total") == 0, "an error that nobody foresaw"
+
+
 def chat(name: str, regions: Sequence[str] = ("hkg", "sgp"), *, namespace: str = NAMESPACE, **edits: Any) -> Body:
     """A ChatService that is ready quickly; ``edits`` are fields by path, with ``__`` for dots."""
     # An API server drops what it does not know at the root, so a path without spec would test nothing.

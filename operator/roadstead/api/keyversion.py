@@ -111,8 +111,8 @@ class KeyVersionSpec(Model):
     )
     slot: Moment | None = Field(
         default=None,
-        description="The slot of the schedule that it was made for; a slot makes one version at most. Absent: somebody "
-        "asked for it.",
+        description="The slot of the schedule that it was made for; a slot makes one version at most. Absent: it "
+        "took the place of one that was marked or discarded.",
         examples=["2026-11-22T00:00:00Z"],
     )
     key_type: KeyType = Field(description="What it encrypts with.", examples=["XAES-256-GCM"])

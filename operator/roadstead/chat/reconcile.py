@@ -27,7 +27,7 @@ from roadstead.chat.pods import AGAIN, Told, ask_in
 from roadstead.chat.removal import Remainder, abandoned, leave, meddled, remaining, sweep
 from roadstead.chat.revisions import Revision
 from roadstead.chat.work import View, Work
-from roadstead.kernel import finalizer, objects, status
+from roadstead.kernel import finalizer, status
 from roadstead.kernel.apply import Name
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
@@ -73,7 +73,7 @@ class ChatReconciler:
             return Result(unfinished=await sweep(key, ctx, self._places))
         if "deletionTimestamp" in body["metadata"]:
             return await self._remove(key, body, ctx)
-        if any(self._is_pending(name, ctx) for name in regions_of(body)):
+        if any(ctx.is_pending(name) for name in regions_of(body)):
             return Result()  # the fleet tells when it has looked at the region
         if not is_status_readable(ChatServiceStatus, body):
             # It remembers which regions are in flight. Begun anew, a rollout would move them all at once.
@@ -100,12 +100,6 @@ class ChatReconciler:
         await self._write(work, decision)
         await self._trim(key, work, decision.state)
         return self._result(key, work, decision)
-
-    def _is_pending(self, region: str, ctx: Context) -> bool:
-        site = ctx.fleet.site(region)
-        if site is None:
-            return ctx.resources.version(Key(objects.REGIONS.kind, "", region)) > 0
-        return site.pending
 
     async def _look(self, key: Key, service: ChatService, body: Mapping[str, Any], ctx: Context) -> Work:
         facts = {site.name: _facts(site) for site in ctx.fleet.sites()}
@@ -305,7 +299,7 @@ class ChatReconciler:
         owner = Owner(ctx.hub_id, key, body["metadata"]["uid"])
         names = set(regions_of(body))
         names |= {site.name for site in ctx.fleet.sites() if remaining(site, key)}
-        if any(self._is_pending(name, ctx) and not _is_abandoned(name, body) for name in names):
+        if any(ctx.is_pending(name) and not _is_abandoned(name, body) for name in names):
             return Result()
         rest = await gathered(self._leave(name, owner, body, ctx) for name in sorted(names))
         # What is left where a person gave the region up is found by its labels, and swept.

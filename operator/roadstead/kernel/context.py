@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roadstead.kernel.clock import Clock
-from roadstead.kernel.objects import Key
+from roadstead.kernel.objects import REGIONS, Key
 from roadstead.kernel.resources import ResourceStore
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ class Context:
     clock: Clock
     events: EventRecorder
     metrics: Metrics
+
+    def is_pending(self, region: str) -> bool:
+        """Whether there is such a Region, and this process has not finished looking at it; the fleet tells when."""
+        site = self.fleet.site(region)
+        if site is None:
+            return self.resources.version(Key(REGIONS.kind, "", region)) > 0
+        return site.pending
 
 
 @dataclass(frozen=True, slots=True)

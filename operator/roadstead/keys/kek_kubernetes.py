@@ -1,8 +1,8 @@
 """KEKs in Secrets of the operator's namespace: the provider that needs nothing else.
 
 Whoever may read Secrets there may unwrap every key; an API server that encrypts Secrets at rest is asked for in
-docs/keys.md. What this provider adds over a plain Secret is that the wrapped keys, and their backups, are worth nothing
-without the KEK.
+docs/concepts/keys.md. What this provider adds over a plain Secret is that the wrapped keys, and their backups, are worth
+nothing without the KEK.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class KubernetesProvider:
             raise keks.damaged() from None
 
     async def destroy(self, kek: Kek) -> None:
-        """See `KekProvider.destroy`. Backups of the cluster still have it; docs/keys.md says so."""
+        """See `KekProvider.destroy`. Backups of the cluster still have it."""
         found = await self._client.find(objects.SECRETS, self._namespace, secret_name(kek.name))
         if found is None or _fingerprint(_key(found, kek.name)) != kek.fingerprint:
             return

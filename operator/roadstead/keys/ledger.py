@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from roadstead.api.keyversion import KeyMark, KeyPhase, KeyType, KeyVersion, object_name
+from roadstead.api.keyversion import KeyPhase, KeyType, KeyVersion, object_name
 from roadstead.keys.versions import Version
 
 RING_ID_LABEL: Final = "roadstead.dev/ring-id"
@@ -27,7 +27,7 @@ class Intent:
         namespace: where it is.
         ring_id: identity of the ring.
         number: of the version.
-        slot: of the schedule; None: somebody asked for it.
+        slot: of the schedule; None: it takes the place of one that was marked or discarded.
         key_type: what it will encrypt with.
         operation: unpredictable; marks what is made for this intent and no other.
     """
@@ -79,11 +79,6 @@ def moved(body: Mapping[str, Any], to: KeyPhase, now: datetime, *, fingerprint: 
     if to is KeyPhase.STAGED:
         status |= {"fingerprint": fingerprint, "stagedAt": _text(now)}
     return {**body, "status": status}
-
-
-def marked(body: Mapping[str, Any], mark: KeyMark) -> dict[str, Any]:
-    """A KeyVersion of which a person has said something."""
-    return {**body, "status": {**body["status"], "mark": mark.value}}
 
 
 def version_of(entry: KeyVersion) -> Version:

@@ -150,7 +150,7 @@ class KeyRingReconciler:
         body = ctx.resources.get(key)
         if body is None:
             return Result()  # its keysets stay where pods use them: nobody deletes keys because an object is missing
-        if any(_is_pending(name, ctx) for name in regions_of(body)):
+        if any(ctx.is_pending(name) for name in regions_of(body)):
             return Result()  # the fleet tells when it has looked at the region
         if "deletionTimestamp" in body["metadata"]:
             return await self._remove(key, body, ctx)
@@ -216,6 +216,7 @@ class KeyRingReconciler:
             decision=decision,
             regions=tuple(_facts(place, after) for place in work.places.values()),
             next=work.turn.next,
+            kek=deks[max(deks)].kek if deks else None,
             problem=problem,
         )
         await self._write(key, facts, ctx)
@@ -480,13 +481,6 @@ async def _clear(place: _Place, owner: Owner) -> None:
     for gvr, found in ((objects.SECRETS, place.secret), (objects.CONFIG_MAPS, receipts)):
         if found is not None and claim(found["metadata"], owner, place.name) is Claim.OURS:
             await place.client.delete(gvr, namespace, found["metadata"]["name"], uid=found["metadata"]["uid"])
-
-
-def _is_pending(region: str, ctx: Context) -> bool:
-    site = ctx.fleet.site(region)
-    if site is None:
-        return ctx.resources.version(Key(objects.REGIONS.kind, "", region)) > 0
-    return site.pending
 
 
 def _turn(ring: KeyRing, ring_id: str, versions: Iterable[Version], now: datetime) -> Turn:

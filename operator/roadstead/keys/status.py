@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from roadstead.api.conditions import Condition, ConditionType, Reason, drop_condition, set_condition
-from roadstead.api.keyring import KeyRing, KeyRingPhase, KeyRingStatus, RingRegion
+from roadstead.api.keyring import KeyRing, KeyRingPhase, KeyRingStatus, RingKek, RingRegion
 from roadstead.api.keyversion import KeyPhase as Phase
 from roadstead.keys import versions as life
 from roadstead.keys.decide import Decision, Keyset, Wait, target
+from roadstead.keys.kek import Kek
 from roadstead.keys.versions import Version
 
 STALLED: Final = frozenset({Reason.LEDGER_BEHIND, Reason.MATERIAL_LOST, Reason.CLOCKS_DIFFER, Reason.PROVIDER_FAILED})
@@ -54,6 +55,7 @@ class Facts:
         decision: what was decided in it.
         regions: of the spec, and those that are being left.
         next: when the next slot begins.
+        kek: what the newest version is wrapped with; None before there is one.
         problem: what kept a step from being carried out, with the cure; None: nothing.
     """
 
@@ -63,6 +65,7 @@ class Facts:
     decision: Decision
     regions: tuple[RegionFacts, ...]
     next: datetime | None
+    kek: Kek | None = None
     problem: Wait | None = None
 
 
@@ -87,6 +90,7 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "coming": coming.number if coming else 0,
             "next_rotation": facts.next,
             "blocked_by": _in_a_word(blocking) if blocking else "",
+            "kek": _kek(facts.kek) if facts.kek is not None else None,
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
         }
@@ -138,6 +142,10 @@ def invalid(ring_status: KeyRingStatus, message: str, generation: int, now: date
 def _blocking(waits: Sequence[Wait]) -> Wait | None:
     """What holds a rotation up, if time alone does not end it."""
     return next((wait for wait in waits if wait.until is None), waits[0] if waits else None)
+
+
+def _kek(kek: Kek) -> RingKek:
+    return RingKek(generation=kek.name.generation, operation=kek.name.operation, fingerprint=kek.fingerprint)
 
 
 def _in_a_word(wait: Wait) -> str:

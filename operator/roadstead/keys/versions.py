@@ -33,10 +33,10 @@ class Version:
         phase: where it stands.
         since: when it got there, in UTC.
         fingerprint: of its material, one-way; empty before it is staged.
-        slot: of the schedule, that it was made for; None: somebody asked for it.
+        slot: of the schedule, that it was made for; None: it takes the place of one that was marked or discarded.
         staged: when its material was durable; the lead counts from there.
         mark: what a person has said of it.
-        returned: a region asked for it after it was retired, so it is handed out again.
+        returned: an administrator asked for it after it was retired, so it is handed out again.
     """
 
     number: int

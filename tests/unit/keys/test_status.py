@@ -13,6 +13,7 @@ from roadstead.api.keyversion import KeyPhase
 from roadstead.api.parse import dump, parse
 from roadstead.keys.decide import Decision, Wait, target
 from roadstead.keys.gauges import gauges
+from roadstead.keys.kek import Kek, KekName
 from roadstead.keys.status import Facts, RegionFacts, deleting, derive, invalid
 from roadstead.keys.versions import Version
 
@@ -41,7 +42,9 @@ def facts(*versions: Version, waits: tuple[Wait, ...] = (), problem: Wait | None
     versions = versions or (PRIMARY,)
     keyset = target(versions)
     regions = {name: RegionFacts(name, wanted=True, keyset=keyset, generation=3) for name in ("hkg", "sgp")} | of
-    return Facts(ring(), "r0123456789ab", versions, Decision(waits=waits), tuple(regions.values()), None, problem)
+    return Facts(
+        ring(), "r0123456789ab", versions, Decision(waits=waits), tuple(regions.values()), None, problem=problem
+    )
 
 
 def condition(status: KeyRingStatus, type_: ConditionType) -> tuple[bool, str]:
@@ -133,6 +136,13 @@ def test_a_region_that_is_being_left_is_no_reason() -> None:
 def test_until_the_keysets_are_written_it_is_not_at_rest() -> None:
     behind = RegionFacts("sgp", wanted=True, keyset=replace(target([PRIMARY]), primary=0))
     assert derive(facts(sgp=behind), NOON).phase == "Rotating"
+
+
+def test_it_says_what_versions_are_wrapped_with() -> None:
+    assert derive(facts(), NOON).kek is None
+    kek = Kek(KekName("r0123456789ab", 2, "0123456789abcdef"), "ab" * 16)
+    said = dump(derive(replace(facts(), kek=kek), NOON))["kek"]
+    assert said == {"generation": 2, "operation": "0123456789abcdef", "fingerprint": "ab" * 16}
 
 
 def test_deletion_and_a_bad_spec_keep_what_is_known() -> None:
