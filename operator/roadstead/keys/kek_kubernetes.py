@@ -1,8 +1,8 @@
 """KEKs in Secrets of the operator's namespace: the provider that needs nothing else.
 
 Whoever may read Secrets there may unwrap every key; an API server that encrypts Secrets at rest is asked for in
-docs/concepts/keys.md. What this provider adds over a plain Secret is that the wrapped keys, and their backups, are worth
-nothing without the KEK.
+docs/concepts/keys.md. What this provider adds over a plain Secret is that the wrapped keys, and their backups, are
+worth nothing without the KEK.
 """
 
 from __future__ import annotations
