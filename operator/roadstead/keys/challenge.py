@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from roadstead_keys import keyset as keysets
 from roadstead_keys.errors import DecryptError
-from roadstead_keys.proof import challenge_context, reads_words, writes_context
+from roadstead_keys.proof import challenge_context, reads_words, statement, writes_context
 from roadstead_keys.ring import version_of
 from tink import TinkError
 
@@ -50,6 +50,8 @@ class Answer:
         generation: of the keyset that it says it has loaded.
         reads: an HMAC for each version.
         writes: a ciphertext.
+        inventory: number of ciphertexts that it says it stores, by version; None: it does not say.
+        wanted: versions that it says it was asked for and does not hold.
     """
 
     pod: str
@@ -57,6 +59,8 @@ class Answer:
     generation: int
     reads: Mapping[int, bytes]
     writes: bytes
+    inventory: Mapping[int, int] | None = None
+    wanted: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,15 @@ class Proved:
     Attributes:
         reads: versions that the process reads.
         writes: the version that it writes with; 0: it has not proved any.
+        inventory: number of ciphertexts that it stores, by version; None: it has not said, or not as a holder. Nobody
+            else can have said it, but whether it is true is the process's word: this is no proof.
+        wanted: versions that it was asked for and does not hold, in the same way.
     """
 
     reads: frozenset[int]
     writes: int
+    inventory: Mapping[int, int] | None = None
+    wanted: frozenset[int] = frozenset()
 
 
 def challenge(asked: Asked, material: Material) -> bytes:
@@ -84,13 +93,16 @@ def challenge(asked: Asked, material: Material) -> bytes:
 def verify(asked: Asked, materials: Iterable[Material], answer: Answer) -> Proved:
     """What an answer proves. Whatever is wrong with it proves nothing, and is no error."""
     held = {material.number: material for material in materials}
-    words = reads_words(answer.pod, answer.instance, answer.generation)
+    said = statement(answer.inventory, answer.wanted)
+    words = reads_words(answer.pod, answer.instance, answer.generation, said)
     reads = frozenset(
         number
-        for number, said in answer.reads.items()
-        if number in held and hmac.compare_digest(_mac(asked, held[number], words), said)
+        for number, mac in answer.reads.items()
+        if number in held and hmac.compare_digest(_mac(asked, held[number], words), mac)
     )
-    return Proved(reads, _writes(asked, held, answer.writes, words))
+    writes = _writes(asked, held, answer.writes, words)
+    # Words beside a proof that fails are anybody's.
+    return Proved(reads, writes, answer.inventory, answer.wanted) if reads else Proved(reads, writes)
 
 
 def _writes(asked: Asked, held: Mapping[int, Material], ciphertext: bytes, words: bytes) -> int:

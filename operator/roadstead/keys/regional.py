@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from roadstead_keys.ring import MOST_WANTED
 from tink.proto import aes_gcm_pb2, tink_pb2, x_aes_gcm_pb2
 
 from roadstead.api.keyversion import KeyType
@@ -30,6 +31,10 @@ CONSUMER_LABEL: Final = "roadstead.dev/keyring"
 """On every pod that uses a ring: its name. Without it a pod is not waited for."""
 MOST_ANSWERS: Final = 1_100_000
 """Bytes of all answers of a region; a ConfigMap takes no more."""
+MOST_COUNTED: Final = 10_000
+"""Versions in an inventory: several times as many as a ring may have."""
+MOST_NUMBER: Final = 2**32 - 1
+"""The highest number that a ciphertext can name."""
 
 # What people and pods may write there, as Python says it: no content may end a pass over the whole ring.
 _UNREADABLE: Final = (
@@ -154,7 +159,8 @@ def answers_in(config_map: Mapping[str, Any] | None) -> tuple[Answer, ...]:
             said = json.loads(text)
             reads = {int(number): b64decode(mac, validate=True) for number, mac in said["reads"].items()}
             writes = b64decode(said["writes"], validate=True)
-            found.append(Answer(pod, str(said["instance"]), int(said["generation"]), reads, writes))
+            statement = _inventory(said.get("inventory")), _wanted(said.get("wanted", []))
+            found.append(Answer(pod, str(said["instance"]), int(said["generation"]), reads, writes, *statement))
         except _UNREADABLE:
             continue
     return tuple(found)
@@ -164,6 +170,38 @@ def consumers(pods: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """Uids of the pods that may still read or write: all that have not ended."""
     ended = ("Succeeded", "Failed")
     return frozenset(pod["metadata"]["uid"] for pod in pods if (pod.get("status") or {}).get("phase") not in ended)
+
+
+def _inventory(said: Any) -> dict[int, int] | None:
+    """Number of ciphertexts by version, as a process says it; None when it says nothing.
+
+    Raises:
+        ValueError: it cannot be one, so whoever says it is not to be believed in anything.
+    """
+    if said is None:
+        return None
+    if len(said) > MOST_COUNTED:
+        raise ValueError("an inventory of more versions than a ring can have")
+    # One number written in two ways would be two of them.
+    found = {int(number): count for number, count in said.items() if str(int(number)) == number and _whole(count, 0)}
+    if len(found) != len(said) or not all(_whole(number, 1, MOST_NUMBER) for number in found):
+        raise ValueError("an inventory that cannot be one")
+    return found
+
+
+def _wanted(said: Any) -> frozenset[int]:
+    """Versions that a process asks for.
+
+    Raises:
+        ValueError: they cannot be.
+    """
+    if not isinstance(said, list) or len(said) > MOST_WANTED or not all(_whole(n, 1, MOST_NUMBER) for n in said):
+        raise ValueError("versions that cannot be asked for")
+    return frozenset(said)
+
+
+def _whole(value: object, least: int, most: int = 2**53) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def _generation(data: Mapping[str, Any]) -> int:

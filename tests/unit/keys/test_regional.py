@@ -134,6 +134,53 @@ def test_what_is_no_answer_is_left_out(text: str) -> None:
     assert (answer.pod, answer.generation, answer.reads) == ("pod-2", 1, {1: b"\0"})
 
 
+STATED = {"instance": "a", "generation": 1, "reads": {}, "writes": ""}
+
+
+def stated(**changes: Any) -> str:
+    return json.dumps(STATED | changes)
+
+
+def test_what_a_pod_says_that_it_stores_and_misses_is_read() -> None:
+    [answer] = answers_in({"data": {"pod-1": stated(inventory={"7": 12, "6": 0}, wanted=[3, 1])}})
+    assert (answer.inventory, answer.wanted) == ({7: 12, 6: 0}, {1, 3})
+    [answer] = answers_in({"data": {"pod-1": stated()}})
+    assert (answer.inventory, answer.wanted) == (None, frozenset())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"inventory": [7, 12]}, id="an inventory that is a list"),
+        pytest.param({"inventory": "7"}, id="an inventory that is text"),
+        pytest.param({"inventory": {"seven": 1}}, id="a version that is no number"),
+        pytest.param({"inventory": {"07": 1}}, id="a version written in another way"),
+        pytest.param({"inventory": {"7": 1, " 7": 0}}, id="a version twice"),
+        pytest.param({"inventory": {"0": 1}}, id="version 0"),
+        pytest.param({"inventory": {"-7": 1}}, id="a version below 0"),
+        pytest.param({"inventory": {str(2**32): 1}}, id="a version that no ciphertext can name"),
+        pytest.param({"inventory": {"7": -1}}, id="fewer than none"),
+        pytest.param({"inventory": {"7": 0.0}}, id="a part of one"),
+        pytest.param({"inventory": {"7": False}}, id="a number that is false"),
+        pytest.param({"inventory": {"7": "0"}}, id="a number that is text"),
+        pytest.param({"inventory": {"7": None}}, id="no number"),
+        pytest.param({"inventory": {"7": 2**60}}, id="more than anything can store"),
+        pytest.param({"inventory": {str(n): 0 for n in range(1, 10_002)}}, id="more versions than there can be"),
+        pytest.param({"wanted": {"3": 1}}, id="asked for in an object"),
+        pytest.param({"wanted": 3}, id="asked for as a number"),
+        pytest.param({"wanted": ["3"]}, id="asked for as text"),
+        pytest.param({"wanted": [True]}, id="asked for as true"),
+        pytest.param({"wanted": [0]}, id="version 0 asked for"),
+        pytest.param({"wanted": [3.5]}, id="half a version asked for"),
+        pytest.param({"wanted": list(range(1, 100))}, id="more asked for than anybody remembers"),
+        pytest.param({"wanted": None}, id="null asked for"),
+    ],
+)
+def test_who_says_what_cannot_be_is_believed_in_nothing(changes: dict[str, Any]) -> None:
+    [answer] = answers_in({"data": {"pod-1": stated(**changes), "pod-2": stated()}})
+    assert answer.pod == "pod-2"
+
+
 def test_pods_that_have_ended_use_nothing() -> None:
     pods = [
         {"metadata": {"uid": phase}, "status": {"phase": phase}}

@@ -44,6 +44,11 @@ class Bundle:
     keyset: bytes
 
 
+def is_there(directory: Path) -> bool:
+    """Whether anything is mounted: the mount of an optional Secret is an empty directory while there is no Secret."""
+    return (directory / RING).exists() or (directory / KEYSET).exists()
+
+
 def read(directory: Path) -> Bundle:
     """Read a mount.
 

@@ -7,6 +7,9 @@ another keyset.
 
 Which version is written with is shown by writing: the same words, encrypted. A ciphertext cannot name one version and
 be readable with another.
+
+Beside it stands what can only be said: how many ciphertexts of each version the process still stores, and which
+versions it was asked for and does not hold. That statement is part of the words, so that nobody else can make it.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tink import TinkError
 
-from roadstead_keys.ring import Ring
+from roadstead_keys.ring import MOST_WANTED, Inventory, Ring
 
 _READS = b"roadstead-keys/reads/1"
 _WRITES = b"roadstead-keys/writes/1"
@@ -34,11 +37,15 @@ class Answer:
         generation: of the keyset that it holds.
         reads: HMAC-SHA-256 for each version whose challenge it has read.
         writes: a ciphertext; empty while no version may be written with.
+        inventory: number of ciphertexts that it stores, by version; None: it does not say.
+        wanted: versions that it was asked for and does not hold.
     """
 
     generation: int
     reads: Mapping[int, bytes]
     writes: bytes
+    inventory: Mapping[int, int] | None = None
+    wanted: frozenset[int] = frozenset()
 
 
 def challenge_context(ring: str, version: int, region: str) -> bytes:
@@ -46,9 +53,20 @@ def challenge_context(ring: str, version: int, region: str) -> bytes:
     return _words(b"roadstead-keys/challenge/1", ring, str(version), region)
 
 
-def reads_words(pod: str, instance: str, generation: int) -> bytes:
-    """What the HMAC is taken of."""
-    return _words(_READS, pod, instance, str(generation))
+def statement(inventory: Mapping[int, int] | None, wanted: Iterable[int]) -> str:
+    """What is said beside the proof, in the one form that a MAC can be taken of; empty when nothing is said.
+
+    Args:
+        inventory: as in `Answer`.
+        wanted: as in `Answer`; none wanted is the same as nothing said.
+    """
+    said = _said(inventory, wanted)
+    return json.dumps(said, sort_keys=True, separators=(",", ":")) if said else ""
+
+
+def reads_words(pod: str, instance: str, generation: int, statement: str = "") -> bytes:
+    """What the HMAC is taken of, and what is written to show which version is written with."""
+    return _words(_READS, pod, instance, str(generation), statement)
 
 
 def writes_context(ring: str, region: str) -> bytes:
@@ -56,16 +74,23 @@ def writes_context(ring: str, region: str) -> bytes:
     return _words(_WRITES, ring, region)
 
 
-def answer(ring: Ring, pod: str, instance: str) -> Answer:
+def answer(ring: Ring, pod: str, instance: str, inventory: Inventory | None = None) -> Answer:
     """Prove what is held in this moment.
 
     Args:
         ring: what the application itself encrypts and decrypts with.
         pod: uid of the pod.
         instance: another one for each start of the process, such as random bytes in hexadecimal digits.
+        inventory: of everything that the process stores, by `Held.inventory`. One that was counted while another keyset
+            was held is left out: something may have been written with that one after it was counted.
     """
     held = ring.held
-    bundle, words = held.bundle, reads_words(pod, instance, held.bundle.generation)
+    bundle = held.bundle
+    stored = dict(inventory.stored) if inventory is not None and inventory.generation == bundle.generation else None
+    # What is stored under a version that is not held will be asked for, whether or not somebody has asked yet.
+    missing = frozenset(number for number, count in (stored or {}).items() if count and number not in held.versions)
+    wanted = frozenset(sorted(ring.wanted | missing)[:MOST_WANTED])
+    words = reads_words(pod, instance, bundle.generation, statement(stored, wanted))
     reads = {}
     for version, challenge in bundle.challenges.items():
         primitive = held.keys.versions.get(version)
@@ -79,7 +104,7 @@ def answer(ring: Ring, pod: str, instance: str) -> Answer:
     writes = b""
     if bundle.active:
         writes = held.keys.versions[held.keys.primary].encrypt(words, writes_context(bundle.ring, bundle.region))
-    return Answer(bundle.generation, reads, writes)
+    return Answer(bundle.generation, reads, writes, stored, wanted)
 
 
 def receipt(given: Answer, instance: str) -> str:
@@ -95,7 +120,16 @@ def receipt(given: Answer, instance: str) -> str:
         "reads": {str(number): base64.b64encode(mac).decode() for number, mac in sorted(given.reads.items())},
         "writes": base64.b64encode(given.writes).decode(),
     }
-    return json.dumps(said, sort_keys=True)
+    return json.dumps(said | _said(given.inventory, given.wanted), sort_keys=True)
+
+
+def _said(inventory: Mapping[int, int] | None, wanted: Iterable[int]) -> dict[str, object]:
+    said: dict[str, object] = {}
+    if inventory is not None:
+        said["inventory"] = {str(number): count for number, count in inventory.items()}
+    if numbers := sorted(wanted):
+        said["wanted"] = numbers
+    return said
 
 
 def _words(*parts: bytes | str) -> bytes:
