@@ -143,7 +143,7 @@ def stated(**changes: Any) -> str:
 
 def test_what_a_pod_says_that_it_stores_and_misses_is_read() -> None:
     [answer] = answers_in({"data": {"pod-1": stated(inventory={"7": 12, "6": 0}, wanted=[3, 1])}})
-    assert (answer.inventory, answer.wanted) == ({7: 12, 6: 0}, {1, 3})
+    assert (answer.inventory, answer.wanted) == ({7: 12, 6: 0}, frozenset({1, 3}))
     [answer] = answers_in({"data": {"pod-1": stated()}})
     assert (answer.inventory, answer.wanted) == (None, frozenset())
 
