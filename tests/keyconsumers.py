@@ -25,13 +25,15 @@ class Consumer:
     Args:
         objects: the region's cluster.
         ring: name of the KeyRing.
+        region: name of the Region whose keyset it uses.
         name: of the pod.
         directory: empty; where the keyset is mounted.
     """
 
-    def __init__(self, objects: Objects, ring: str, name: str, directory: Path) -> None:
+    def __init__(self, objects: Objects, ring: str, region: str, name: str, directory: Path) -> None:
         self._objects = objects
-        self._ring_name = ring
+        self._keyset = f"{ring}.{region}.keyset"
+        self._receipts = f"{ring}.{region}.receipts"
         self.name = name
         self._mount = directory
         self._instance = f"{name}-1"
@@ -40,7 +42,7 @@ class Consumer:
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"roadstead.dev/keyring": ring}},
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {f"keyring.roadstead.dev/{ring}": region}},
             "spec": {"containers": [{"name": "main", "image": "registry.example/consumer:1"}]},
         }
         objects.create("pods", body)
@@ -54,7 +56,7 @@ class Consumer:
 
     def load(self) -> bool:
         """What the kubelet and the process do when the Secret has changed; False while there is none."""
-        secret = self._objects.find("secrets", f"{self._ring_name}-keyset")
+        secret = self._objects.find("secrets", self._keyset)
         if secret is None:
             return False
         self._swaps += 1
@@ -83,15 +85,15 @@ class Consumer:
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": f"{self._ring_name}-receipts", "namespace": NAMESPACE},
+            "metadata": {"name": self._receipts, "namespace": NAMESPACE},
             "data": {self.uid: text},
         }
-        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{self._ring_name}-receipts"
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{self._receipts}"
         self._objects.request("APPLY", f"{path}?fieldManager={self.name}&force=true", body)
 
     def answered(self) -> Any:
         """What was handed in last."""
-        found = self._objects.get("configmaps", f"{self._ring_name}-receipts")
+        found = self._objects.get("configmaps", self._receipts)
         return json.loads(found["data"][self.uid])
 
     def catch_up(self) -> None:

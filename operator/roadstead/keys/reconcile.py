@@ -17,24 +17,21 @@ from roadstead.api.keyversion import KeyPhase, KeyVersion
 from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.kernel import finalizer, objects, status
-from roadstead.kernel.apply import body_hash_of, without_content
-from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Conflict, Fatal, Invalid, NotFound, RoadsteadError
-from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Child, Key
-from roadstead.kernel.ownership import Claim, Owner, claim, stamped
-from roadstead.keys import ledger, regional, schedule
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, RoadsteadError
+from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Key
+from roadstead.kernel.ownership import Owner
+from roadstead.keys import ledger, place, regional, schedule
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
-from roadstead.keys.challenge import Answer, Asked, Proved, verify
+from roadstead.keys.challenge import Asked, Proved, verify
 from roadstead.keys.decide import (
     Distribute,
     Keyset,
     MakeMaterial,
     Move,
     Policy,
-    RegionView,
     Reserve,
     Ring,
     Step,
@@ -43,7 +40,7 @@ from roadstead.keys.decide import (
 )
 from roadstead.keys.deks import Dek, Deks
 from roadstead.keys.material import Material
-from roadstead.keys.regional import Held
+from roadstead.keys.place import Place
 from roadstead.keys.schedule import Turn
 from roadstead.keys.versions import Version
 
@@ -56,37 +53,6 @@ REGION_RETRY: Final = 15.0
 _ID_LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One region as it was read.
-
-    Attributes:
-        name: of the Region.
-        wanted: the spec names it.
-        client: its cluster; None: it cannot be read.
-        secret: its keyset as it is there.
-        held: the same, understood.
-        pods: uids of those that use the ring.
-        can_answer: there is a place for their answers.
-        answers: of them, as they were received.
-        proved: what each of them has proved.
-        problem: why it cannot be read.
-        reason: the same in one word.
-    """
-
-    name: str
-    wanted: bool
-    client: ClusterClient | None = None
-    secret: Mapping[str, Any] | None = None
-    held: Held = regional.NOTHING
-    pods: frozenset[str] = frozenset()
-    can_answer: bool = False
-    answers: tuple[Answer, ...] = ()
-    proved: Mapping[str, Proved] | None = None
-    problem: str = ""
-    reason: Reason = Reason.REGION_UNREADABLE
-
-
 @dataclass(slots=True)
 class _Pass:
     """What one pass knows."""
@@ -97,7 +63,7 @@ class _Pass:
     ring_id: str
     owner: Owner
     deks: dict[int, Dek]
-    places: dict[str, _Place]
+    places: dict[str, Place]
     turn: Turn
 
 
@@ -184,11 +150,13 @@ class KeyRingReconciler:
         names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
         owner = Owner(ctx.hub_id, key, ring.metadata.uid)
         wanted = frozenset(ring.spec.regions)
-        places = await gathered(self._read(name, name in wanted, key, ring_id, ctx) for name in sorted(names))
+        places = await gathered(
+            place.read(name, key, ring_id, names, ctx, wanted=name in wanted) for name in sorted(names)
+        )
         versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         now = ctx.clock.now()
         turn = _turn(ring, ring_id, versions, now)
-        work = _Pass(key, ctx, ring, ring_id, owner, deks, {place.name: place for place in places}, turn)
+        work = _Pass(key, ctx, ring, ring_id, owner, deks, {at.name: at for at in places}, turn)
         problem: Wait | None = None
         error: RoadsteadError | None = None
         try:
@@ -205,8 +173,8 @@ class KeyRingReconciler:
                 problem, error = problem or ended.problem, error or ended.error
         if again:
             ctx.queue.add(key)
-        await gathered(self._in_region(place, work, self._offer_receipts) for place in work.places.values())
-        await gathered(self._in_region(place, work, self._empty_left) for place in list(work.places.values()))
+        for action in (self._offer_receipts, self._empty_left):
+            await gathered(self._in_region(at, work, action) for at in list(work.places.values()))
         entries = self._ledger(key.namespace, ring_id, ctx)
         after = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         facts = derived.Facts(
@@ -214,7 +182,7 @@ class KeyRingReconciler:
             ring_id=ring_id,
             versions=after,
             decision=decision,
-            regions=tuple(_facts(place, after) for place in work.places.values()),
+            regions=tuple(place.facts(at, after) for at in work.places.values()),
             next=work.turn.next,
             kek=deks[max(deks)].kek if deks else None,
             problem=problem,
@@ -235,14 +203,14 @@ class KeyRingReconciler:
         except RoadsteadError as error:
             return _Ended(problem=_trouble(step, error), error=error)
 
-    async def _in_region(self, place: _Place, work: _Pass, action: Callable[[_Place, _Pass], Awaitable[None]]) -> None:
+    async def _in_region(self, at: Place, work: _Pass, action: Callable[[Place, _Pass], Awaitable[None]]) -> None:
         """Do something in a region; what fails there is that region's matter, and tried again."""
         try:
-            await action(place, work)
+            await action(at, work)
         except Fatal:
             raise
         except RoadsteadError as error:
-            work.places[place.name] = replace(place, problem=f"region {place.name}: {error}", reason=Reason.REFUSED)
+            work.places[at.name] = at.troubled(f"region {at.name}: {error}", Reason.REFUSED)
 
     async def _carry_out(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> bool:
         """Do one step; whether the ring should be looked at again at once."""
@@ -280,62 +248,26 @@ class KeyRingReconciler:
         return True
 
     async def _distribute(self, region: str, after: Keyset, work: _Pass) -> bool:
-        place = work.places[region]
-        client, key, secret = place.client, work.key, place.secret
-        if client is None:
-            return False
-        child_name = regional.keyset_name(key.name)
-        if not after.keys:
-            if secret is not None:
-                await client.delete(objects.SECRETS, key.namespace, child_name, uid=secret["metadata"]["uid"])
-            return True
         keys = await self._deks.open(work.ring_id, [work.deks[number] for number, _ in after.keys])
         known = next((entry.generation for entry in work.ring.status.regions if entry.name == region), 0)
-        generation = max(place.held.generation, known) + 1
-        child = regional.keyset_secret(Asked(work.ring_id, region), key.namespace, key.name, after, keys, generation)
-        try:
-            written = await _apply(client, child, secret, region, work.owner)
-        except Fatal:
-            raise
-        except NotFound:
-            words = (
-                f"namespace {key.namespace} is not in region {region}; create it there, "
-                "the operator makes no namespaces in members"
-            )
-            work.places[region] = replace(place, problem=words, reason=Reason.NAMESPACE_MISSING)
-            return False
-        except Conflict:
-            raise
-        except RoadsteadError as error:
-            words = f"region {region}: {without_content(child, str(error))}"
-            work.places[region] = replace(place, problem=words, reason=Reason.REFUSED)
-            return False
-        if written is None:
-            words = f"region {region}: {child} exists and is not ours; delete it, it is never taken over"
-            work.places[region] = replace(place, problem=words, reason=Reason.NOT_OURS)
-            return False
-        work.places[region] = replace(place, secret=written, held=regional.held_in(work.ring_id, written))
-        return True
+        given = await place.give(work.places[region], after, keys, known, work.ring_id, work.owner)
+        work.places[region] = given
+        return not given.problem
 
-    async def _offer_receipts(self, place: _Place, work: _Pass) -> None:
-        """Make the ConfigMap for answers wherever there is a keyset: also where a crash or a person took it away."""
-        if place.client is None or place.can_answer or not place.held.keyset.keys:
-            return
-        child = regional.receipts(work.key.namespace, work.key.name)
-        await _apply(place.client, child, None, place.name, work.owner)
-        work.places[place.name] = replace(place, can_answer=True)
+    async def _offer_receipts(self, at: Place, work: _Pass) -> None:
+        work.places[at.name] = await place.offer_receipts(at, work.owner)
 
-    async def _empty_left(self, place: _Place, work: _Pass) -> None:
+    async def _empty_left(self, at: Place, work: _Pass) -> None:
         """Take the keyset out of a region that the spec no longer names, when nobody uses it there."""
-        if place.wanted:
+        if at.wanted:
             return
-        if place.client is None:
-            if work.ctx.fleet.site(place.name) is None:
-                del work.places[place.name]  # the Region was deleted: that is how what is there is given up
+        if at.client is None:
+            if work.ctx.fleet.site(at.name) is None:
+                del work.places[at.name]  # the Region was deleted: that is how what is there is given up
             return
-        if not place.pods:
-            await _clear(place, work.owner)
-            del work.places[place.name]
+        if not at.pods:
+            await place.clear(at, work.owner)
+            del work.places[at.name]
 
     # --- reading
 
@@ -374,51 +306,20 @@ class KeyRingReconciler:
                 found[known[1].spec.number] = known[1]
         return found
 
-    async def _read(self, name: str, wanted: bool, key: Key, ring_id: str, ctx: Context) -> _Place:
-        site = ctx.fleet.site(name)
-        if site is None:
-            problem = f"spec.regions names {name}, but there is no Region {name}; create it or remove the entry"
-            return _Place(name, wanted, problem=problem, reason=Reason.REGION_NOT_FOUND)
-        if not site.usable or site.member is None:
-            problem = f"region {name} cannot be reached: {site.message or 'not everything there has been read yet'}"
-            return _Place(name, wanted, problem=problem, reason=Reason.REGION_UNREACHABLE)
-        client = site.member.client
-        try:
-            secret = await client.find(objects.SECRETS, key.namespace, regional.keyset_name(key.name))
-            config_map = await client.find(objects.CONFIG_MAPS, key.namespace, regional.receipts_name(key.name))
-            pods: set[str] = set()
-            labels = f"{regional.CONSUMER_LABEL}={key.name}"
-            async for items, _ in client.pages(objects.PODS, key.namespace, labels=labels):
-                pods |= regional.consumers(items)
-        except Fatal:
-            raise
-        except RoadsteadError as error:
-            return _Place(name, wanted, problem=f"region {name}: {error}", reason=Reason.REGION_UNREADABLE)
-        return _Place(
-            name,
-            wanted,
-            client,
-            secret,
-            regional.held_in(ring_id, secret),
-            frozenset(pods),
-            config_map is not None,
-            regional.answers_in(config_map),
-        )
-
     async def _prove(self, work: _Pass, versions: tuple[Version, ...]) -> None:
         """Verify what pods have answered, with the material of the versions that they are asked for."""
         numbers = {v.number for v in (life.primary(versions), life.coming(versions)) if v is not None}
         numbers &= work.deks.keys()
         keys: list[Material] | None = None
-        for name, place in work.places.items():
-            answers = [answer for answer in place.answers if answer.pod in place.pods]
+        for name, at in work.places.items():
+            answers = [answer for answer in at.answers if answer.pod in at.pods]
             proved: dict[str, Proved] = {}
             if answers and numbers:
                 if keys is None:
                     keys = await self._deks.open(work.ring_id, [work.deks[number] for number in sorted(numbers)])
                 asked = Asked(work.ring_id, name)
-                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= place.held.generation}
-            work.places[name] = replace(place, proved=proved)
+                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= at.held.generation}
+            work.places[name] = replace(at, proved=proved)
 
     async def _write(self, key: Key, facts: derived.Facts, ctx: Context) -> None:
         body = ctx.resources.get(key)
@@ -433,54 +334,27 @@ class KeyRingReconciler:
             return Result()
         known = status_of(KeyRingStatus, body)
         ring_id = known.ring_id or ""
-        places = await gathered(self._read(name, True, key, ring_id, ctx) for name in sorted(regions_of(body)))
+        names = regions_of(body)
+        places = await gathered(place.read(name, key, ring_id, names, ctx, wanted=True) for name in sorted(names))
         holds = {}
-        for place in places:
-            if ctx.fleet.site(place.name) is None:
+        for at in places:
+            if ctx.fleet.site(at.name) is None:
                 continue
-            if place.client is None:
-                holds[place.name] = f"{place.problem}; bring it back, or delete the Region"
-            elif place.pods:
-                holds[place.name] = (
-                    f"region {place.name}: {len(place.pods)} pods use the ring (label {regional.CONSUMER_LABEL}="
-                    f"{key.name}); take them away first, or they lose their keys"
+            if at.client is None:
+                holds[at.name] = f"{at.problem}; bring it back, or delete the Region"
+            elif at.pods:
+                holds[at.name] = (
+                    f"region {at.name}: {len(at.pods)} pods use the ring (label "
+                    f"{regional.consumer_label(key.name)}); take them away first, or they lose their keys"
                 )
         if holds:
             said = derived.deleting(known, holds, int(body["metadata"].get("generation", 0)), ctx.clock.now())
             await status.write(ctx, KEY_RINGS, body, dump(said))
             return Result(requeue_after=REGION_RETRY)
         owner = Owner(ctx.hub_id, key, body["metadata"]["uid"])
-        await gathered(_clear(place, owner) for place in places)
+        await gathered(place.clear(at, owner) for at in places)
         await finalizer.remove(KEY_RINGS, key, ctx.resources.get(key) or body, ctx)
         return Result()
-
-
-async def _apply(
-    client: ClusterClient, child: Child, there: Mapping[str, Any] | None, region: str, owner: Owner
-) -> dict[str, Any] | None:
-    """Create or replace exactly what was read; None when it is somebody else's."""
-    if there is not None and claim(there["metadata"], owner, region) is Claim.FOREIGN:
-        return None
-    body = stamped(child, owner, region, body_hash_of(child, owner.uid))
-    if there is None:
-        body["metadata"]["resourceVersion"] = "1"  # no version that anything has: the apply creates, or is refused
-    else:
-        # The uid, too: with a version alone an apply would make again what was deleted meanwhile.
-        body["metadata"] |= {field: there["metadata"][field] for field in ("uid", "resourceVersion")}
-    return await client.apply(child.gvr, child.namespace, child.name, body, manager=objects.FIELD_MANAGER)
-
-
-async def _clear(place: _Place, owner: Owner) -> None:
-    """Take what is ours out of a region."""
-    if place.client is None:
-        return
-    namespace = owner.key.namespace
-    receipts = await place.client.find(
-        objects.CONFIG_MAPS, namespace, regional.receipts_name(owner.key.name), metadata_only=True
-    )
-    for gvr, found in ((objects.SECRETS, place.secret), (objects.CONFIG_MAPS, receipts)):
-        if found is not None and claim(found["metadata"], owner, place.name) is Claim.OURS:
-            await place.client.delete(gvr, namespace, found["metadata"]["name"], uid=found["metadata"]["uid"])
 
 
 def _turn(ring: KeyRing, ring_id: str, versions: Iterable[Version], now: datetime) -> Turn:
@@ -508,7 +382,7 @@ def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyV
     ahead = ctx.hub.client.clock_ahead
     return Ring(
         versions=versions,
-        regions=tuple(_view(place) for place in work.places.values() if _counts(place, ctx)),
+        regions=tuple(place.view(at) for at in work.places.values() if _counts(at, ctx)),
         policy=Policy(spec.lead, spec.soak, spec.retention, SKEW),
         turn=work.turn,
         material=ours,
@@ -516,42 +390,11 @@ def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyV
     )
 
 
-def _counts(place: _Place, ctx: Context) -> bool:
+def _counts(at: Place, ctx: Context) -> bool:
     """Whether a region takes part in a rotation: each of the spec, and one that is being left while pods use it."""
-    if place.wanted:
+    if at.wanted:
         return True
-    return bool(place.pods) if place.client is not None else ctx.fleet.site(place.name) is not None
-
-
-def _view(place: _Place) -> RegionView:
-    if place.client is None:
-        return RegionView(place.name, None)
-    proved = [(place.proved or {}).get(pod, Proved(frozenset(), 0)) for pod in place.pods]
-    keyset = place.held.keyset
-    if place.held.damaged:
-        keyset = Keyset(keyset.keys, -1)  # not what anybody wants, so it is written anew; what was in it still counts
-    return RegionView(
-        place.name,
-        keyset,
-        consumers=bool(place.pods),
-        reads=frozenset.intersection(*(one.reads for one in proved)) if proved else frozenset(),
-        writes=min((one.writes for one in proved), default=0),
-    )
-
-
-def _facts(place: _Place, versions: tuple[Version, ...]) -> derived.RegionFacts:
-    current = life.primary(versions) or life.coming(versions)
-    proved = [one for pod, one in (place.proved or {}).items() if pod in place.pods]
-    return derived.RegionFacts(
-        name=place.name,
-        wanted=place.wanted,
-        keyset=place.held.keyset if place.client is not None else None,
-        generation=place.held.generation,
-        consumers=len(place.pods),
-        proved=sum(1 for one in proved if current is not None and current.number in one.reads),
-        problem=place.problem,
-        reason=place.reason,
-    )
+    return bool(at.pods) if at.client is not None else ctx.fleet.site(at.name) is not None
 
 
 def _trouble(step: Step, error: RoadsteadError) -> Wait:

@@ -27,10 +27,8 @@ from roadstead.keys.material import KEY_BYTES, Material
 
 KEYSET_KEY: Final = "keyset.json"
 RING_KEY: Final = "ring.json"
-CONSUMER_LABEL: Final = "roadstead.dev/keyring"
-"""On every pod that uses a ring: its name. Without it a pod is not waited for."""
-MOST_ANSWERS: Final = 1_100_000
-"""Bytes of all answers of a region; a ConfigMap takes no more."""
+CONSUMER_LABEL_PREFIX: Final = "keyring.roadstead.dev"
+"""Of the label on every pod that uses a ring. Without it a pod is not waited for."""
 MOST_COUNTED: Final = 10_000
 """Versions in an inventory: several times as many as a ring may have."""
 MOST_NUMBER: Final = 2**32 - 1
@@ -67,14 +65,25 @@ class Held:
 NOTHING: Final = Held()
 
 
-def keyset_name(ring: str) -> str:
-    """Name of the Secret with a ring's keyset, in the ring's namespace of each region."""
-    return f"{ring}-keyset"
+def keyset_name(ring: str, region: str) -> str:
+    """Name of the Secret with a ring's keyset, in the ring's namespace of the region.
+
+    Two Regions may be one cluster, so the region is in it; neither name can have a dot.
+    """
+    return f"{ring}.{region}.keyset"
 
 
-def receipts_name(ring: str) -> str:
+def receipts_name(ring: str, region: str) -> str:
     """Name of the ConfigMap in which pods answer, beside the Secret."""
-    return f"{ring}-receipts"
+    return f"{ring}.{region}.receipts"
+
+
+def consumer_label(ring: str) -> str:
+    """Key of the label that pods of a ring have; its value is the region whose keyset they use.
+
+    It is a label for each ring, so that a pod can use several.
+    """
+    return f"{CONSUMER_LABEL_PREFIX}/{ring}"
 
 
 def asked_of(keyset: Keyset) -> frozenset[int]:
@@ -122,12 +131,12 @@ def keyset_secret(
         RING_KEY: json.dumps(said, sort_keys=True).encode(),
     }
     data = {name: b64encode(value).decode() for name, value in content.items()}
-    return Child(SECRETS, namespace, keyset_name(ring), {"type": "roadstead.dev/keyset", "data": data})
+    return Child(SECRETS, namespace, keyset_name(ring, asked.region), {"type": "roadstead.dev/keyset", "data": data})
 
 
-def receipts(namespace: str, ring: str) -> Child:
+def receipts(namespace: str, ring: str, region: str) -> Child:
     """The ConfigMap in which pods answer; its content is theirs."""
-    return Child(CONFIG_MAPS, namespace, receipts_name(ring), {})
+    return Child(CONFIG_MAPS, namespace, receipts_name(ring, region), {})
 
 
 def held_in(ring_id: str, secret: Mapping[str, Any] | None) -> Held:
@@ -166,10 +175,22 @@ def answers_in(config_map: Mapping[str, Any] | None) -> tuple[Answer, ...]:
     return tuple(found)
 
 
-def consumers(pods: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Uids of the pods that may still read or write: all that have not ended."""
+def consumers(pods: Iterable[Mapping[str, Any]], label: str, elsewhere: frozenset[str]) -> frozenset[str]:
+    """Uids of the pods that may still read or write: all that have not ended.
+
+    Args:
+        pods: of the region's cluster, with the label.
+        label: of the ring: `consumer_label`.
+        elsewhere: the ring's other regions. Their pods do not count, should they be in this cluster, too; those that
+            name no region that there is count wherever they are, since they may use any keyset.
+    """
     ended = ("Succeeded", "Failed")
-    return frozenset(pod["metadata"]["uid"] for pod in pods if (pod.get("status") or {}).get("phase") not in ended)
+    return frozenset(
+        pod["metadata"]["uid"]
+        for pod in pods
+        if (pod.get("status") or {}).get("phase") not in ended
+        and (pod["metadata"].get("labels") or {}).get(label) not in elsewhere
+    )
 
 
 def _inventory(said: Any) -> dict[int, int] | None:

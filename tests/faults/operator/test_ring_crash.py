@@ -149,7 +149,7 @@ class Life:
         for region in REGIONS:
             mount = self._directory / region
             mount.mkdir()
-            self._pods.append(Consumer(self._world.at[region], self.name, f"{self.name}-{region}", mount))
+            self._pods.append(Consumer(self._world.at[region], self.name, region, f"{self.name}-{region}", mount))
         self._world.at_hub.apply("keyrings", ring(self.name))
         self._crashing.until(lambda: self._settled(1), "version 1 is primary and at rest")
         texts = [pod.ring.encrypt(pod.name.encode(), b"row 1") for pod in self._pods]
@@ -172,7 +172,7 @@ class Life:
             if not pod.load():
                 continue
             # A pod has no right to make the ConfigMap, only to put its answer into it.
-            if self._world.at[region].find("configmaps", f"{self.name}-receipts") is not None:
+            if self._world.at[region].find("configmaps", f"{self.name}.{region}.receipts") is not None:
                 pod.prove()
             for number, material in self._keyset(region)[1].items():
                 self._material.setdefault(number, set()).add(material)
@@ -203,7 +203,7 @@ class Life:
 
     def _keyset(self, region: str) -> tuple[int, dict[int, str]]:
         """Primary, and the material by number."""
-        secret = self._world.at[region].get("secrets", f"{self.name}-keyset")
+        secret = self._world.at[region].get("secrets", f"{self.name}.{region}.keyset")
         keyset = json.loads(base64.b64decode(secret["data"]["keyset.json"]))
         return keyset["primaryKeyId"], {key["keyId"]: key["keyData"]["value"] for key in keyset["key"]}
 
@@ -234,7 +234,7 @@ class Life:
             assert (pod.ring.primary, pod.ring.versions) == (2, frozenset({1, 2}))
             assert [pod.ring.decrypt(text, b"row 1").decode() for text in texts] == [p.name for p in self._pods]
         for region in REGIONS:
-            receipts = world.at[region].get("configmaps", f"{self.name}-receipts")
+            receipts = world.at[region].get("configmaps", f"{self.name}.{region}.receipts")
             assert receipts["metadata"]["labels"][f"{MARK}owner-name"] == self.name
 
     @property

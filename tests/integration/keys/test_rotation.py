@@ -66,7 +66,7 @@ def pod(world: World, tmp_path: Path) -> Iterator[Callable[[str, str], Consumer]
         name = world.fresh_name("pod")
         directory = tmp_path / name
         directory.mkdir()
-        made.append(Consumer(world.at[region], ring, name, directory))
+        made.append(Consumer(world.at[region], ring, region, name, directory))
         return made[-1]
 
     yield consumer
@@ -214,9 +214,9 @@ def test_a_keyset_that_somebody_spoils_comes_back(world: World, make: MakeRing, 
     other = make("hkg")
     settled(world, other, 1)
     objects = world.at["hkg"]
-    before = objects.get("secrets", f"{name}-keyset")
+    before = objects.get("secrets", f"{name}.hkg.keyset")
     if what == "deleted":
-        objects.delete("secrets", f"{name}-keyset")
+        objects.delete("secrets", f"{name}.hkg.keyset")
     else:
         data = dict(before["data"])
         match what:
@@ -226,23 +226,23 @@ def test_a_keyset_that_somebody_spoils_comes_back(world: World, make: MakeRing, 
                 keyset = json.loads(base64.b64decode(data["keyset.json"]))
                 data["keyset.json"] = base64.b64encode(json.dumps({**keyset, "key": []}).encode()).decode()
             case "with another ring's key":
-                data["keyset.json"] = objects.get("secrets", f"{other}-keyset")["data"]["keyset.json"]
+                data["keyset.json"] = objects.get("secrets", f"{other}.hkg.keyset")["data"]["keyset.json"]
             case _:
                 data["keyset.json"] = base64.b64encode(b"\x00{").decode()
-        objects.patch("secrets", f"{name}-keyset", {"data": data})
+        objects.patch("secrets", f"{name}.hkg.keyset", {"data": data})
     spoilt_by_another_ring = what == "with another ring's key"
     if spoilt_by_another_ring:
         blocked(world, name, "LedgerBehind: hkg")
-        assert objects.get("secrets", f"{name}-keyset")["data"]["keyset.json"] != before["data"]["keyset.json"]
-        objects.delete("secrets", f"{name}-keyset")
+        assert objects.get("secrets", f"{name}.hkg.keyset")["data"]["keyset.json"] != before["data"]["keyset.json"]
+        objects.delete("secrets", f"{name}.hkg.keyset")
 
     def right() -> bool:
-        found = (objects.find("secrets", f"{name}-keyset") or {}).get("data") or {}
+        found = (objects.find("secrets", f"{name}.hkg.keyset") or {}).get("data") or {}
         return bool(found.get("keyset.json") == before["data"]["keyset.json"])
 
     eventually(right, deadline=SETTLE_SECONDS)
     settled(world, name, 1)
-    said = json.loads(base64.b64decode(objects.get("secrets", f"{name}-keyset")["data"]["ring.json"]))
+    said = json.loads(base64.b64decode(objects.get("secrets", f"{name}.hkg.keyset")["data"]["ring.json"]))
     assert said["generation"] > json.loads(base64.b64decode(before["data"]["ring.json"]))["generation"]
 
 
@@ -260,11 +260,52 @@ def test_a_region_that_joins_and_one_that_leaves(
     eventually(
         lambda: "does not name it any more" in region(world, name, "sgp").get("message", ""), deadline=SETTLE_SECONDS
     )
-    assert world.at["sgp"].find("secrets", f"{name}-keyset"), "a pod there would lose its keys"
+    assert world.at["sgp"].find("secrets", f"{name}.sgp.keyset"), "a pod there would lose its keys"
     user.end()
-    eventually(lambda: not world.at["sgp"].find("secrets", f"{name}-keyset"), deadline=SETTLE_SECONDS)
+    eventually(lambda: not world.at["sgp"].find("secrets", f"{name}.sgp.keyset"), deadline=SETTLE_SECONDS)
     eventually(lambda: not region(world, name, "sgp"), deadline=SETTLE_SECONDS)
-    assert world.at["hkg"].find("secrets", f"{name}-keyset")
+    assert world.at["hkg"].find("secrets", f"{name}.hkg.keyset")
+
+
+def test_two_regions_that_are_one_cluster_have_each_a_keyset_and_pods_of_its_own(
+    world: World, make: MakeRing, tmp_path: Path
+) -> None:
+    pools = ("east", "west")
+    for one in pools:
+        world.at_hub.apply("regions", worlds.pool(one, {"example.com/pool": one}), "")
+    name = make(*pools)
+    settled(world, name, 1)
+    users = {}
+    for one in (*pools, "esat"):  # the last has a slip of the pen in its label
+        directory = tmp_path / one
+        directory.mkdir()
+        users[one] = Consumer(world.at_hub, name, one, world.fresh_name("pod"), directory)
+    for one in pools:
+        users[one].catch_up()
+        assert users[one].ring.held.bundle.region == one
+    rotate(world, name)
+
+    def both_read() -> bool:
+        for one in pools:
+            users[one].catch_up()
+        return all(2 in users[one].ring.versions for one in pools)
+
+    eventually(both_read, deadline=SETTLE_SECONDS)
+    # Who names no region of the ring may use the keyset of each: it holds up both.
+    eventually(lambda: {region(world, name, one).get("consumers") for one in pools} == {2}, deadline=SETTLE_SECONDS)
+    eventually(lambda: {region(world, name, one).get("proved") for one in pools} == {1}, deadline=SETTLE_SECONDS)
+    assert phases(world, name)[2] == "Published"
+    users.pop("esat").end()
+    eventually(lambda: phases(world, name)[2] == "Primary", deadline=SETTLE_SECONDS)
+
+    def drained() -> bool:
+        for user in users.values():
+            user.catch_up()
+        return phases(world, name) == {1: "Draining", 2: "Primary"}
+
+    eventually(drained, deadline=SETTLE_SECONDS)
+    for user in users.values():
+        user.end()
 
 
 def test_a_ring_in_use_is_not_deleted_and_one_that_is_made_again_goes_on_with_its_numbers(
@@ -279,12 +320,12 @@ def test_a_ring_in_use_is_not_deleted_and_one_that_is_made_again_goes_on_with_it
     said = worlds.condition_of
     eventually(lambda: said(ring_of(world, name), "Deleting").get("status") == "True", deadline=SETTLE_SECONDS)
     message = said(ring_of(world, name), "Deleting")["message"]
-    assert message.startswith("region hkg: 1 pods use the ring (label roadstead.dev/keyring=")
-    assert world.at["hkg"].find("secrets", f"{name}-keyset")
+    assert message.startswith("region hkg: 1 pods use the ring (label keyring.roadstead.dev/")
+    assert world.at["hkg"].find("secrets", f"{name}.hkg.keyset")
     user.end()
     eventually(lambda: not world.at_hub.find("keyrings", name), deadline=SETTLE_SECONDS)
-    assert not world.at["hkg"].find("secrets", f"{name}-keyset")
-    assert not world.at["hkg"].find("configmaps", f"{name}-receipts")
+    assert not world.at["hkg"].find("secrets", f"{name}.hkg.keyset")
+    assert not world.at["hkg"].find("configmaps", f"{name}.hkg.receipts")
     assert phases(world, name) == {1: "Primary"}, "the ledger stays"
 
     again = {
@@ -334,7 +375,7 @@ def test_no_secret_is_told_anywhere(world: World, make: MakeRing, pod: Callable[
     settled(world, name, 1)
     user = pod(name, "hkg")
     user.catch_up()
-    secrets = [*world.at_hub.items("secrets", "roadstead-system"), world.at["hkg"].get("secrets", f"{name}-keyset")]
+    secrets = [*world.at_hub.items("secrets", "roadstead-system"), world.at["hkg"].get("secrets", f"{name}.hkg.keyset")]
     keyset = json.loads(base64.b64decode(secrets[-1]["data"]["keyset.json"]))
     hidden = {entry["keyData"]["value"] for entry in keyset["key"]}
     hidden |= {value for secret in secrets for value in (secret.get("data") or {}).values() if len(value) > 40}

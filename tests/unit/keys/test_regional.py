@@ -186,4 +186,11 @@ def test_pods_that_have_ended_use_nothing() -> None:
         {"metadata": {"uid": phase}, "status": {"phase": phase}}
         for phase in ("Pending", "Running", "Unknown", "Succeeded", "Failed")
     ]
-    assert consumers([*pods, {"metadata": {"uid": "new"}}]) == {"Pending", "Running", "Unknown", "new"}
+    found = consumers([*pods, {"metadata": {"uid": "new"}}], "keyring.roadstead.dev/chat", frozenset())
+    assert found == {"Pending", "Running", "Unknown", "new"}
+
+
+def test_pods_of_the_rings_other_regions_do_not_count_and_those_of_no_region_do() -> None:
+    label = "keyring.roadstead.dev/chat"
+    pods = [{"metadata": {"uid": value, "labels": {label: value}}} for value in ("hkg", "sgp", "gkh", "")]
+    assert consumers(pods, label, frozenset({"sgp"})) == {"hkg", "gkh", ""}
