@@ -17,8 +17,11 @@ from roadstead.api.schedules import cron_fault, is_time_zone
 from roadstead.api.shapes import CRON, DNS_LABEL, DURATION, TIME_ZONE
 
 NAME_MAX_LENGTH: Final = RING_NAME_MAX_LENGTH
+Versions = Annotated[str, StringConstraints(max_length=8192), shortened(8192)]
+"""Numbers of versions; see `roadstead.api.ranges`."""
 DEFAULT_PERIOD: Final = parse_duration("72h")
 MAX_REGIONS: Final = 32
+MAX_WAITS: Final = 4 * MAX_REGIONS
 
 
 class KeyCron(Model):
@@ -138,6 +141,21 @@ class KeyRingPhase(StrEnum):
     BLOCKED = "Blocked"
 
 
+class RingWait(Model):
+    """Something that the ring waits for."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="One CamelCase word for machines."
+    )
+    region: Annotated[str, StringConstraints(max_length=23)] = Field(
+        default="", description="Name of the Region that it is about; empty when it is about none."
+    )
+    since: Timestamp = Field(description="Since when it is waited for without a break.")
+    message: Annotated[str, StringConstraints(max_length=1024), shortened(1024)] = Field(
+        default="", description="For people: what is waited for, and what helps."
+    )
+
+
 class RingRegion(Model):
     """What is known of the ring in one region."""
 
@@ -145,6 +163,18 @@ class RingRegion(Model):
     generation: Integer = Field(default=0, ge=0, le=2**53, description="Generation of the keyset that it was given.")
     primary: Integer = Field(
         default=0, ge=0, le=MOST_VERSIONS, description="Version that the keyset says to write with; 0: none yet."
+    )
+    versions: Versions = Field(default="", description="Versions in that keyset, such as 3-16,18.")
+    reads: Versions = Field(
+        default="",
+        description="Versions that every pod there has proved to read. Only the primary and the newest are asked for: "
+        "a pod loads a keyset whole or not at all.",
+    )
+    writes: Integer = Field(
+        default=0,
+        ge=0,
+        le=MOST_VERSIONS,
+        description="The oldest version that a pod there has proved to write with; 0: not every one has proved any.",
     )
     proved: Integer = Field(
         default=0, ge=0, le=1_000_000, description="Number of pods that have proved to hold the present keyset."
@@ -185,6 +215,12 @@ class KeyRingStatus(Model):
     next_rotation: Timestamp | None = Field(default=None, description="When the next slot begins, jitter included.")
     blocked_by: Annotated[str, StringConstraints(max_length=253), shortened(253)] = Field(
         default="", description="What a rotation waits for, in one word, and where."
+    )
+    waits: tuple[RingWait, ...] = Field(
+        default=(),
+        max_length=MAX_WAITS,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        description="Everything that the ring waits for, one entry for each reason and region.",
     )
     versions: Integer = Field(default=0, ge=0, le=MOST_VERSIONS, description="Number of versions in the keysets.")
     kek: RingKek | None = Field(default=None, description="The key that new versions are wrapped with.")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from roadstead.cli.exits import ExitCode, Failure, failure_of
+from roadstead.cli.exits import ExitCode
+from roadstead.cli.keys import keys
 from roadstead.cli.output import Format, note
-
-if TYPE_CHECKING:
-    from roadstead.cli.hub import Access
+from roadstead.cli.running import (
+    SYSTEM_NAMESPACE,
+    Kubeconfig,
+    KubeContext,
+    Namespace,
+    Output,
+    System,
+    access_to,
+    run,
+    run_plain,
+    seconds_of,
+)
 
 app = typer.Typer(
     name="roadstead",
@@ -26,26 +35,7 @@ app = typer.Typer(
 )
 region = typer.Typer(help="Add, list and cordon regions.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(region, name="region")
-
-SYSTEM_NAMESPACE = "roadstead-system"
-GRACE = 2.0
-"""Seconds after SIGTERM in which a command closes what is open; then it ends all the same."""
-
-Kubeconfig = Annotated[
-    str,
-    typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig of the hub. Default: KUBECONFIG, ~/.kube/config."),
-]
-KubeContext = Annotated[str, typer.Option("--context", metavar="NAME", help="Context of the hub in it.")]
-Output = Annotated[Format, typer.Option("--output", "-o", metavar="FORMAT", help="table, json or yaml.")]
-Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", metavar="NS", help="Namespace of the service. Default: the context's.")
-]
-System = Annotated[
-    str,
-    typer.Option(
-        "--system-namespace", envvar="ROADSTEAD_NAMESPACE", metavar="NS", help="The operator's own namespace."
-    ),
-]
+app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -77,10 +67,10 @@ def status(
         regions=regions,
         watch=watch or until_ready,
         until_ready=until_ready,
-        seconds=_seconds(duration),
+        seconds=seconds_of(duration),
         output=output,
     )
-    _run(lambda: report(_access(kubeconfig, context), question))
+    run(lambda: report(access_to(kubeconfig, context), question))
 
 
 @app.command("explain-plan")
@@ -108,9 +98,9 @@ def explain_plan(
 
     question = Question(target, namespace, hub_id, system_namespace, fail_on_changes, summary, output)
     if offline:
-        _run_plain(lambda: explain_offline(question))
+        run_plain(lambda: explain_offline(question))
     else:
-        _run(lambda: explain(_access(kubeconfig, context), question))
+        run(lambda: explain(access_to(kubeconfig, context), question))
 
 
 @app.command("lint")
@@ -145,7 +135,7 @@ def lint_command(
         if errors or (warnings and warnings_as_errors):
             raise typer.Exit(ExitCode.FAULTY)
 
-    _run_plain(work)
+    run_plain(work)
 
 
 @region.command("add")
@@ -195,7 +185,9 @@ def region_add(
 
     wish = Wish(name, jurisdiction, tuple(part.strip() for part in zones.split(",") if part.strip()), system_namespace)
     source = Member(str(member), member_context, server, service_account, member_namespace)
-    _run(lambda: add(_access(hub_kubeconfig, hub_context), source, wish, renew=replace, dry_run=dry_run, output=output))
+    run(
+        lambda: add(access_to(hub_kubeconfig, hub_context), source, wish, renew=replace, dry_run=dry_run, output=output)
+    )
 
 
 @region.command("list")
@@ -203,7 +195,7 @@ def region_list(output: Output = Format.TABLE, kubeconfig: Kubeconfig = "", cont
     """List the regions: state, place, capacity, services. The same as status --regions."""
     from roadstead.cli.status import Question, report  # noqa: PLC0415
 
-    _run(lambda: report(_access(kubeconfig, context), Question(regions=True, output=output)))
+    run(lambda: report(access_to(kubeconfig, context), Question(regions=True, output=output)))
 
 
 @region.command("cordon")
@@ -239,7 +231,7 @@ def version(
     """Show the versions of this program, of the operator in the hub, and of the API servers."""
     from roadstead.cli.versions import show_versions  # noqa: PLC0415
 
-    _run(lambda: show_versions(None if client else _access(kubeconfig, context), system_namespace, output))
+    run(lambda: show_versions(None if client else access_to(kubeconfig, context), system_namespace, output))
 
 
 @app.command()
@@ -258,86 +250,7 @@ def completion(
 def _schedule(name: str, scheduling: str, output: Format, kubeconfig: str, context: str) -> None:
     from roadstead.cli.regions import schedule  # noqa: PLC0415
 
-    _run(lambda: schedule(_access(kubeconfig, context), name, scheduling, output))
-
-
-def _access(kubeconfig: str, context: str) -> Access:
-    from roadstead.cli.hub import Access  # noqa: PLC0415
-
-    return Access(kubeconfig, context)
-
-
-def _seconds(text: str) -> float | None:
-    if not text:
-        return None
-    from roadstead.api.duration import parse_duration  # noqa: PLC0415
-
-    try:
-        return parse_duration(text).total_seconds()
-    except ValueError:
-        raise typer.BadParameter(f"{text} is no duration; write one such as 30s or 5m", param_hint="--for") from None
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a command that talks to clusters."""
-    import asyncio  # noqa: PLC0415
-    import logging  # noqa: PLC0415
-
-    # What the engine logs is for operators; whoever sits here is told in words by the command itself.
-    logging.getLogger("roadstead").addHandler(logging.NullHandler())
-    logging.getLogger("roadstead").propagate = False
-    _run_plain(lambda: asyncio.run(_terminable(work())))
-
-
-async def _terminable(work: Coroutine[Any, Any, None]) -> None:
-    """Let SIGTERM end a command as Ctrl-C does: what is open is closed, and the terminal gets its cursor back."""
-    import asyncio  # noqa: PLC0415
-    import os  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-    import threading  # noqa: PLC0415
-
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    terminated = False
-
-    def terminate(*_: object) -> None:
-        nonlocal terminated
-        terminated = True
-        signal.signal(signal.SIGTERM, former)  # a second one ends the process at once
-        if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
-        # Whoever sends it need not send another when we wait for a pipe or for a name server.
-        last = threading.Timer(GRACE, os._exit, (ExitCode.TERMINATED,))
-        last.daemon = True
-        last.start()
-
-    former = signal.signal(signal.SIGTERM, terminate)
-    try:
-        await work
-    except asyncio.CancelledError:
-        if terminated:
-            raise typer.Exit(ExitCode.TERMINATED) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, former)
-
-
-def _run_plain(work: Callable[[], None]) -> None:
-    """Run a command; every expected error becomes a line and an exit code."""
-    from roadstead.kernel.errors import RoadsteadError  # noqa: PLC0415
-
-    try:
-        work()
-    except RoadsteadError as error:
-        _fail(failure_of(error))
-    except Failure as failure:
-        _fail(failure)
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-def _fail(failure: Failure) -> None:
-    note(f"roadstead: {failure}")
-    raise typer.Exit(failure.code)
+    run(lambda: schedule(access_to(kubeconfig, context), name, scheduling, output))
 
 
 def main() -> None:

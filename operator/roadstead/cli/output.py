@@ -39,6 +39,17 @@ def console() -> Console:
     )
 
 
+def is_plain() -> bool:
+    """Whether to write letters where a terminal would get signs: in a pipe, with ``NO_COLOR``, or without UTF-8."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or not utf8
+
+
+def unpadded(drawn: str) -> str:
+    """Without the spaces that make all lines of a table as long as the longest: in a pipe, that may be screens."""
+    return "\n".join(line.rstrip(" ") for line in drawn.split("\n"))
+
+
 def show(renderable: RenderableType) -> None:
     """Print something for people."""
     console().print(renderable)

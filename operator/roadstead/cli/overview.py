@@ -104,7 +104,7 @@ def service_row(body: Mapping[str, Any]) -> ServiceRow:
     """A ChatService as the API has it."""
     metadata, spec = body["metadata"], body.get("spec") or {}
     status = status_of(ChatServiceStatus, body)
-    ready, reason, message = _readiness(status.conditions, status.observed_generation, metadata)
+    ready, reason, message = readiness(status.conditions, status.observed_generation, metadata)
     known = {entry.name: entry for entry in status.regions}
     entries = (spec.get("topology") or {}).get("regions") or ()
     roles = {str(entry.get("name")): str(entry.get("role") or "") for entry in entries}
@@ -155,7 +155,7 @@ def region_row(body: Mapping[str, Any]) -> RegionRow:
     """A Region as the API has it."""
     metadata, spec = body["metadata"], body.get("spec") or {}
     status = status_of(RegionStatus, body)
-    ready, reason, message = _readiness(status.conditions, status.observed_generation, metadata)
+    ready, reason, message = readiness(status.conditions, status.observed_generation, metadata)
     del reason
     capacity = status.capacity
     cluster = spec.get("cluster") or {}
@@ -176,7 +176,7 @@ def region_row(body: Mapping[str, Any]) -> RegionRow:
     )
 
 
-def _readiness(conditions: tuple[Condition, ...], observed: int, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
+def readiness(conditions: tuple[Condition, ...], observed: int, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
     """Ready's status, reason and message; Unknown until the operator has looked at this generation."""
     ready = find_condition(conditions, ConditionType.READY)
     if "deletionTimestamp" in metadata:

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from roadstead.cli import overview, tables
 from roadstead.cli.exits import ELSEWHERE, ExitCode, Failure
 from roadstead.cli.hub import Access, Hub, connected, everything, no_region
-from roadstead.cli.output import Format, console, data, note
+from roadstead.cli.output import Format, console, data, note, unpadded
 from roadstead.cli.overview import RegionRow, ServiceRow
 from roadstead.kernel.clock import SystemClock
 from roadstead.kernel.errors import NotServed
@@ -137,14 +137,9 @@ class _View:
             out = console()
             with out.capture() as captured:
                 out.print(self.drawn(out.width))
-            sys.stdout.write(_unpadded(captured.get()))
+            sys.stdout.write(unpadded(captured.get()))
         else:
             data(self.plain(), self.question.output)
-
-
-def _unpadded(drawn: str) -> str:
-    """Without the spaces that make all lines of a table as long as the longest: in a pipe, that may be screens."""
-    return "\n".join(line.rstrip(" ") for line in drawn.split("\n"))
 
 
 async def _follow(hub: Hub, view: _View) -> None:

@@ -21,8 +21,14 @@ _COLOURS = {
     "Ready": "green",
     "Healthy": "green",
     "Complete": "green",
+    "Idle": "green",
+    "Primary": "green",
     "True": "green",
     "Progressing": "yellow",
+    "Rotating": "yellow",
+    "Published": "yellow",
+    "Superseded": "yellow",
+    "Suspended": "yellow",
     "Baking": "yellow",
     "Pending": "yellow",
     "RollingBack": "yellow",
@@ -34,6 +40,8 @@ _COLOURS = {
     "RolledBack": "red",
     "Degraded": "red",
     "Failed": "red",
+    "Blocked": "red",
+    "Compromised": "red",
     "Refused": "red",
     "Unreachable": "red",
     "False": "red",
@@ -53,29 +61,29 @@ def services(rows: Sequence[ServiceRow], width: int) -> RenderableType:
 def service(row: ServiceRow) -> RenderableType:
     """One service in detail."""
     head = Table.grid(padding=(0, 2))
-    head.add_row("Service", _text(row.label))
-    head.add_row("Image", _text(row.image))
+    head.add_row("Service", words(row.label))
+    head.add_row("Image", words(row.image))
     if row.runs not in ("", row.image):
-        head.add_row("Runs", _text(row.runs))
-    head.add_row("Ready", _state(row.ready, row.reason))
+        head.add_row("Runs", words(row.runs))
+    head.add_row("Ready", state(row.ready, row.reason))
     head.add_row("Rollout", _progress(row.rollout))
     if row.rollout.message:
-        head.add_row("", _text(row.rollout.message))
+        head.add_row("", words(row.rollout.message))
     if row.peaks:
-        head.add_row("Peaks", _text(", ".join(row.peaks)))
-    table = _table("REGION", "PHASE", "PODS", "REVISION", "ROLE", "MESSAGE")
+        head.add_row("Peaks", words(", ".join(row.peaks)))
+    table = plain_table("REGION", "PHASE", "PODS", "REVISION", "ROLE", "MESSAGE")
     for cell in row.regions:
         table.add_row(
-            _text(cell.region),
-            _state(cell.phase),
+            words(cell.region),
+            state(cell.phase),
             cell.replicas,
             _revision(cell.revision),
-            _text(cell.role),
-            _text(cell.message),
+            words(cell.role),
+            words(cell.message),
         )
-    conditions = _table("CONDITION", "STATUS", "REASON", "MESSAGE")
+    conditions = plain_table("CONDITION", "STATUS", "REASON", "MESSAGE")
     for type_, status, reason, message in row.conditions:
-        conditions.add_row(_text(type_), _text(status), _text(reason), _text(message))
+        conditions.add_row(words(type_), words(status), words(reason), words(message))
     return Group(head, Text(), table, Text(), conditions)
 
 
@@ -83,15 +91,15 @@ def regions(rows: Sequence[RegionRow]) -> RenderableType:
     """All regions."""
     if not rows:
         return Text("No regions; see roadstead region add --help.")
-    table = _table("REGION", "PHASE", "LAW", "ZONES", "CLUSTER", "VERSION", "NODES", "CPU", "MEMORY", "SERVICES")
+    table = plain_table("REGION", "PHASE", "LAW", "ZONES", "CLUSTER", "VERSION", "NODES", "CPU", "MEMORY", "SERVICES")
     for row in rows:
         table.add_row(
-            _text(row.name),
-            _state(row.phase),
-            _text(row.jurisdiction),
-            _text(",".join(row.zones)),
+            words(row.name),
+            state(row.phase),
+            words(row.jurisdiction),
+            words(",".join(row.zones)),
             row.cluster,
-            _text(row.version),
+            words(row.version),
             row.nodes,
             row.cpu,
             row.memory,
@@ -101,12 +109,12 @@ def regions(rows: Sequence[RegionRow]) -> RenderableType:
 
 
 def _matrix(rows: Sequence[ServiceRow], regions: Sequence[str]) -> RenderableType:
-    table = _table("SERVICE", "READY", *(_heading(region) for region in regions), "ROLLOUT")
+    table = plain_table("SERVICE", "READY", *(_heading(region) for region in regions), "ROLLOUT")
     for row in rows:
         cells = {cell.region: cell for cell in row.regions}
         table.add_row(
-            _text(row.label),
-            _state(row.ready),
+            words(row.label),
+            state(row.ready),
             *(_cell(cells.get(region)) for region in regions),
             _progress(row.rollout),
         )
@@ -114,18 +122,18 @@ def _matrix(rows: Sequence[ServiceRow], regions: Sequence[str]) -> RenderableTyp
 
 
 def _list(rows: Sequence[ServiceRow]) -> RenderableType:
-    table = _table("SERVICE", "READY", "REGION", "PHASE", "PODS", "REVISION", "ROLE", "ROLLOUT")
+    table = plain_table("SERVICE", "READY", "REGION", "PHASE", "PODS", "REVISION", "ROLE", "ROLLOUT")
     for row in rows:
         for index, cell in enumerate(row.regions):
             first = index == 0
             table.add_row(
-                _text(row.label) if first else "",
-                _state(row.ready) if first else "",
-                _text(cell.region),
-                _state(cell.phase),
+                words(row.label) if first else "",
+                state(row.ready) if first else "",
+                words(cell.region),
+                state(cell.phase),
                 cell.replicas,
                 _revision(cell.revision),
-                _text(cell.role),
+                words(cell.role),
                 _progress(row.rollout) if first else "",
             )
     return Group(table, *_reasons(rows))
@@ -140,7 +148,8 @@ def _reasons(rows: Sequence[ServiceRow]) -> list[RenderableType]:
     ]
 
 
-def _table(*headings: str) -> Table:
+def plain_table(*headings: str) -> Table:
+    """A table without lines, whose columns are as wide as they need to be."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -154,7 +163,7 @@ def _heading(region: str) -> str:
 def _cell(cell: Cell | None) -> Text:
     if cell is None:
         return Text("-")
-    text = _state(cell.phase)
+    text = state(cell.phase)
     text.append(f" {cell.replicas}")
     if cell.revision:
         text.append(f" {cell.revision[:REVISION_SHOWN]}")
@@ -170,13 +179,14 @@ def _progress(progress: Progress) -> Text:
     if progress.going and progress.total:
         full = BAR_WIDTH * progress.done // progress.total
         text.append(f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {progress.done}/{progress.total} ")
-    text.append_text(_state(progress.phase))
+    text.append_text(state(progress.phase))
     if progress.going and progress.region:
         text.append(f" {progress.region}")
     return text
 
 
-def _state(word: str, detail: str = "") -> Text:
+def state(word: str, detail: str = "") -> Text:
+    """A state in its colour, with what makes it so."""
     text = Text(printable(word), style=_COLOURS.get(word, ""))
     if detail and detail != word:
         text.append(f" ({printable(detail)})", style="default")
@@ -187,5 +197,6 @@ def _revision(hash_: str) -> str:
     return hash_[:REVISION_SHOWN]
 
 
-def _text(value: str) -> Text:
+def words(value: str) -> Text:
+    """Text from a cluster."""
     return Text(printable(value))

@@ -185,6 +185,7 @@ def facts(place: Place, versions: tuple[Version, ...]) -> derived.RegionFacts:
     """What its status is derived from."""
     current = life.primary(versions) or life.coming(versions)
     proved = [one for pod, one in (place.proved or {}).items() if pod in place.pods]
+    seen = view(place)
     return derived.RegionFacts(
         name=place.name,
         wanted=place.wanted,
@@ -192,6 +193,8 @@ def facts(place: Place, versions: tuple[Version, ...]) -> derived.RegionFacts:
         generation=place.held.generation,
         consumers=len(place.pods),
         proved=sum(1 for one in proved if current is not None and current.number in one.reads),
+        reads=seen.reads,
+        writes=seen.writes,
         problem=place.problem,
         reason=place.reason,
     )

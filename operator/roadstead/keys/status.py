@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from roadstead.api.conditions import Condition, ConditionType, Reason, drop_condition, set_condition
-from roadstead.api.keyring import KeyRing, KeyRingPhase, KeyRingStatus, RingKek, RingRegion
+from roadstead.api.keyring import MAX_WAITS, KeyRing, KeyRingPhase, KeyRingStatus, RingKek, RingRegion, RingWait
 from roadstead.api.keyversion import KeyPhase as Phase
+from roadstead.api.ranges import as_ranges
 from roadstead.keys import versions as life
 from roadstead.keys.decide import Decision, Keyset, Wait, target
 from roadstead.keys.kek import Kek
@@ -30,6 +31,8 @@ class RegionFacts:
         generation: of that keyset.
         consumers: number of pods that use the ring there.
         proved: number of them that have proved the version to write with.
+        reads: versions that each of them has proved to read.
+        writes: the oldest version that one of them has proved to write with; 0: not each has proved one.
         problem: why the region cannot be read or written, with the cure.
         reason: the same in one word.
     """
@@ -40,6 +43,8 @@ class RegionFacts:
     generation: int = 0
     consumers: int = 0
     proved: int = 0
+    reads: frozenset[int] = frozenset()
+    writes: int = 0
     problem: str = ""
     reason: Reason = Reason.REGION_UNREADABLE
 
@@ -90,6 +95,7 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "coming": coming.number if coming else 0,
             "next_rotation": facts.next,
             "blocked_by": _in_a_word(blocking) if blocking else "",
+            "waits": _waits(waits, facts.ring.status.waits, now),
             "kek": _kek(facts.kek) if facts.kek is not None else None,
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
@@ -125,7 +131,8 @@ def deleting(known: KeyRingStatus, holds: Mapping[str, str], generation: int, no
             now=now,
         )
     regions = tuple(region.model_copy(update={"message": holds.get(region.name, "")}) for region in known.regions)
-    return known.model_copy(update={"observed_generation": generation, "conditions": conditions, "regions": regions})
+    said = {"observed_generation": generation, "conditions": conditions, "regions": regions, "waits": ()}
+    return known.model_copy(update=said)
 
 
 def invalid(ring_status: KeyRingStatus, message: str, generation: int, now: datetime) -> KeyRingStatus:
@@ -136,12 +143,24 @@ def invalid(ring_status: KeyRingStatus, message: str, generation: int, now: date
         conditions = set_condition(
             conditions, type_, holds, Reason.INVALID_SPEC, message, generation=generation, now=now
         )
-    return ring_status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+    said_now = {"observed_generation": generation, "conditions": conditions, "waits": ()}
+    return ring_status.model_copy(update=said_now)
 
 
 def _blocking(waits: Sequence[Wait]) -> Wait | None:
     """What holds a rotation up, if time alone does not end it."""
     return next((wait for wait in waits if wait.until is None), waits[0] if waits else None)
+
+
+def _waits(waits: Sequence[Wait], known: Sequence[RingWait], now: datetime) -> tuple[RingWait, ...]:
+    """What is waited for, with the moment since when: that of the last status, if it was waited for then."""
+    since = {(wait.reason, wait.region): wait.since for wait in known}
+    found: dict[tuple[str, str], RingWait] = {}
+    for wait in waits:
+        key = (str(wait.reason), wait.region)
+        if key not in found:
+            found[key] = RingWait(reason=key[0], region=key[1], since=since.get(key, now), message=wait.message)
+    return tuple(found.values())[:MAX_WAITS]
 
 
 def _kek(kek: Kek) -> RingKek:
@@ -176,6 +195,9 @@ def _region(region: RegionFacts, waits: Sequence[Wait]) -> RingRegion:
         name=region.name,
         generation=region.generation,
         primary=region.keyset.primary if region.keyset else 0,
+        versions=as_ranges(number for number, _ in region.keyset.keys) if region.keyset else "",
+        reads=as_ranges(region.reads),
+        writes=region.writes,
         proved=region.proved,
         consumers=region.consumers,
         message="; ".join(dict.fromkeys(said)),

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from api_cases import BROKEN
+from api_key_cases import ring as key_ring
 from clusters import eventually, kubectl, kubectl_json, run_kubectl
 from integration.cli.fleet import SERVICE, Fleet, actions, edits, manifest, versions
 from localkube import binaries, rbac
@@ -314,3 +317,44 @@ def test_version_shows_the_leader_and_every_api_server(fleet: Fleet, operator: O
     found = json.loads(fleet.run("version", "-o", "json").stdout)
     assert found["hub"].startswith("v1.") and found["regions"]["hkg"].startswith("v1.")
     assert found["leaders"]["roadstead-operator"]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ring(fleet: Fleet, operator: Operator) -> str:
+    """A ring at rest in hkg, with one version."""
+    body = key_ring(
+        "vault", "chat", **{"spec.regions": ["hkg"], "spec.lead": "0s", "spec.soak": "0s", "spec.schedule.jitter": "0s"}
+    )
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(body))
+    eventually(lambda: ring_status(fleet)["phase"] == "Idle", what="the ring to be at rest")
+    return "vault"
+
+
+def ring_status(fleet: Fleet) -> dict[str, Any]:
+    [found] = json.loads(fleet.run("keys", "status", "chat/vault", "-o", "json").stdout)["rings"]
+    status: dict[str, Any] = found
+    return status
+
+
+def test_keys_status_shows_regions_and_versions(fleet: Fleet, ring: str) -> None:
+    found = ring_status(fleet)
+    assert (found["primary"], found["ready"], found["waits"]) == (1, "True", [])
+    assert found["regions"][0]["versions"] == {"1": "Held"}
+    drawn = fleet.run("keys", "status", ring, "-n", "chat").stdout
+    assert "1 Primary" in drawn and drawn.isascii()
+    assert "chat/vault" in fleet.run("keys", "status", "-A").stdout
+    assert yaml.safe_load(fleet.run("keys", "status", "-n", "chat", "-o", "yaml").stdout)["rings"] == [found]
+    for command in ("status", "history"):
+        unknown = fleet.run("keys", command, "nobody", "-n", "chat", code=ExitCode.NOT_FOUND).stderr
+        assert "KeyRing chat/nobody does not exist; name its namespace with -n NAMESPACE" in unknown
+
+
+def test_keys_history_lists_the_ledger(fleet: Fleet, ring: str) -> None:
+    [version] = json.loads(fleet.run("keys", "history", ring, "-n", "chat", "-o", "json").stdout)["versions"]
+    stored = kubectl_json(fleet.hub, "-n", "chat", "get", "keyversion", "vault-v1")
+    assert version["fingerprint"] == stored["status"]["fingerprint"]
+    assert (version["number"], version["phase"]) == (1, "Primary")
+    assert version["fingerprint"] in fleet.run("keys", "history", ring, "-n", "chat").stdout

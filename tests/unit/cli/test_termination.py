@@ -136,14 +136,14 @@ def test_a_watch_that_is_ended_leaves_no_file(
 
 BLOCKED = """
 import sys
-from roadstead.cli import app
+from roadstead.cli import running
 
 async def work():
     print("reads", flush=True)
     sys.stdin.read()
 
-app.GRACE = 0.1
-app._run(work)
+running.GRACE = 0.1
+running.run(work)
 """
 
 

@@ -20,18 +20,24 @@ from roadstead.keys.versions import Version
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+RING = {
+    "apiVersion": "roadstead.dev/v1alpha1",
+    "kind": "KeyRing",
+    "metadata": {"name": "ring", "namespace": "chat", "generation": 4},
+    "spec": {"regions": ["hkg", "sgp"], "distribution": "Cleartext"},
+}
+
+
 def ring() -> KeyRing:
-    body = {
-        "apiVersion": "roadstead.dev/v1alpha1",
-        "kind": "KeyRing",
-        "metadata": {"name": "ring", "namespace": "chat", "generation": 4},
-        "spec": {"regions": ["hkg", "sgp"], "distribution": "Cleartext"},
-    }
-    return parse("KeyRing", body)
+    return parse("KeyRing", RING)
 
 
 def version(number: int, phase: KeyPhase) -> Version:
     return Version(number, phase, NOON - timedelta(days=1), fingerprint=f"{number:032x}")
+
+
+def with_status(status: KeyRingStatus) -> KeyRing:
+    return ring().model_copy(update={"status": parse("KeyRing", {**RING, "status": dump(status)}).status})
 
 
 PRIMARY = version(1, KeyPhase.PRIMARY)
@@ -153,6 +159,26 @@ def test_deletion_and_a_bad_spec_keep_what_is_known() -> None:
     bad = invalid(known, "spec.lead is 1x", 5, NOON)
     assert told(bad)["Stalled"] == (True, "InvalidSpec")
     assert (bad.primary, bad.regions, bad.observed_generation) == (known.primary, known.regions, 5)
+
+
+def test_a_wait_says_since_when_until_it_ends() -> None:
+    wait = Wait(Reason.NOT_PROVED, "words", "sgp")
+    first = derive(facts(PRIMARY, COMING, waits=(wait, replace(wait, message="the same again"))), NOON)
+    assert [(w.reason, w.region, w.since, w.message) for w in first.waits] == [("NotProved", "sgp", NOON, "words")]
+    later = NOON + timedelta(minutes=20)
+    known = replace(facts(PRIMARY, COMING, waits=(replace(wait, region="hkg"), wait)), ring=with_status(first))
+    second = derive(known, later)
+    assert [(w.region, w.since) for w in second.waits] == [("hkg", later), ("sgp", NOON)]
+    assert derive(replace(facts(), ring=with_status(second)), later).waits == ()
+    for over in (deleting(second, {}, 5, later), invalid(second, "spec.lead is 1x", 5, later)):
+        assert over.waits == ()
+
+
+def test_it_says_what_each_region_holds_and_has_proved() -> None:
+    keyset = target((PRIMARY, COMING))
+    here = RegionFacts("hkg", wanted=True, keyset=keyset, reads=frozenset({1, 2}), writes=1)
+    status = derive(facts(PRIMARY, COMING, hkg=here), NOON)
+    assert [(r.versions, r.reads, r.writes) for r in status.regions] == [("1-2", "1-2", 1), ("1-2", "", 0)]
 
 
 def test_metrics_count_rings_and_name_none() -> None:
