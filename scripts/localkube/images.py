@@ -52,7 +52,9 @@ PROGRAMS = {
         {"MALLOC_TRIM_THRESHOLD_": "131072"},
         {"roadstead-keys": "workloads/keys"},
     ),
-    "chat": Program("roadstead-chat", "roadstead-chat", ("workloads/chat",)),
+    "chat": Program(
+        "roadstead-chat", "roadstead-chat", ("workloads/chat",), libraries={"roadstead-keys": "workloads/keys"}
+    ),
     "chat-load": Program("roadstead-chat-load", "roadstead-chat-load", ("workloads/chat-load",)),
 }
 """Name of the image -> what is in it."""

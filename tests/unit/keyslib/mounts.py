@@ -57,8 +57,9 @@ def challenge(number: int, secret: bytes, *, ring: str = RING, region: str = REG
 def mount(directory: Path, keys: str, **changes: Any) -> None:
     """Swap the content of a directory in one step, as a kubelet does."""
     said = {"ring": RING, "region": REGION, "generation": 1, "active": True, "challenges": {}} | changes
-    fresh = directory / f"..{len(list(directory.iterdir()))}"
-    fresh.mkdir(parents=True)
+    number = max((int(found.name[2:]) for found in directory.glob("..[0-9]*")), default=0)
+    fresh = directory / f"..{number + 1}"
+    fresh.mkdir()
     (fresh / "ring.json").write_text(json.dumps(said))
     (fresh / "keyset.json").write_text(keys)
     link = directory / "..data_tmp"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from roadstead_keys import Ring
+from roadstead_keys.keeper import Keeper
+
 from roadstead_chat import config
 from roadstead_chat.metrics import Metrics
 from roadstead_chat.protocol import Close, Code
+from unit.keyslib.mounts import as_json, keyset, mount
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs/workload-contract.md").read_text()
 
@@ -28,8 +32,11 @@ def test_every_documented_default_is_the_real_one() -> None:
         assert getattr(known, name.lower()) == int(value), name
 
 
-def test_the_metrics_named_there_exist() -> None:
-    shown = Metrics("desk", "hkg", "active", "1").text().decode()
+def test_the_metrics_named_there_exist(tmp_path: Path) -> None:
+    mount(tmp_path, as_json(keyset((1,), 1)))
+    metrics, ring = Metrics("desk", "hkg", "active", "1"), Ring.open(tmp_path)
+    metrics.watch(ring, Keeper(ring, "pod"))
+    shown = metrics.text().decode()
     named = set(re.findall(r"`(chat_[a-z_]+)", DOCUMENT)) - {"chat_device"}
     assert len(named) >= 7
     for name in named:

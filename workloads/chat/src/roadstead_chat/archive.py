@@ -8,17 +8,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from roadstead_keys import Ring
 
 from roadstead_chat.cursor import Vector
 from roadstead_chat.messages import Message, SessionCursor, page_of
 from roadstead_chat.schema import open_reader
+from roadstead_chat.sealing import OPEN, Sealing
 
 T = TypeVar("T")
 _COLUMNS = (
-    "m.pos, o.name, m.seq, m.room, m.account, m.client_id, m.accepted_us, m.payload, m.copy_of"
+    "m.pos, o.name, m.seq, m.room, m.account, m.client_id, m.accepted_us, m.payload, m.copy_of, m.key_version"
     " FROM messages m JOIN origins o ON o.id = m.origin"
 )
 
@@ -56,10 +59,13 @@ class Archive:
 
     Args:
         path: database file; it must exist.
+        ring: what payloads are encrypted with; None: they are not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ring: Ring | None = None) -> None:
         self._db = open_reader(path)
+        (store,) = self._db.execute("SELECT store FROM identity").fetchone()
+        self._sealing = Sealing(ring, store)
 
     def answer(self, question: Callable[["Archive"], T]) -> T:
         """Answer a question from one picture, whatever the writer commits or removes meanwhile."""
@@ -94,7 +100,11 @@ class Archive:
         with contextlib.closing(
             self._db.execute(f"SELECT {_COLUMNS} WHERE {condition} ORDER BY m.pos LIMIT ?", (*values, limit))
         ) as rows:
-            return page_of((Message(*row) for row in rows), limit)
+            return page_of(map(self._message, rows), limit)
+
+    def _message(self, row: tuple[Any, ...]) -> Message:
+        stored = Message(*row[:-1])
+        return replace(stored, payload=self._sealing.open(stored, row[-1])) if row[-1] != OPEN else stored
 
     def room_page(self, room: str, after: int, upto: int, limit: int) -> RoomPage:
         """Return a page of the room's messages with ``after < pos <= upto``."""
@@ -114,6 +124,18 @@ class Archive:
         messages, _ = self._page("m.pos > ?", (after,), limit)
         floors = dict(self._db.execute("SELECT name, floor FROM origins WHERE floor > 0").fetchall())
         return LogPage(messages, floors)
+
+    def stored_by_version(self) -> dict[int, int]:
+        """Return how many messages are encrypted with each version of the ring; 0: those that are not."""
+        # From one version to the next in the index, as each but the last has few: a DISTINCT would walk over all.
+        versions = self._db.execute(
+            "WITH RECURSIVE found (version) AS (SELECT min(key_version) FROM messages"
+            " UNION ALL SELECT (SELECT min(key_version) FROM messages WHERE key_version > version)"
+            " FROM found WHERE version IS NOT NULL)"
+            " SELECT version, (SELECT count(*) FROM messages WHERE key_version = version)"
+            " FROM found WHERE version IS NOT NULL"
+        )
+        return dict(versions.fetchall())
 
     def session(self, account: str, device: str, room: str) -> dict[str, int]:
         """Return what this device acknowledged in the room."""
@@ -143,10 +165,11 @@ class ArchiveReader:
 
     Args:
         path: database file; it must exist.
+        ring: what payloads are encrypted with; None: they are not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._archive = Archive(path)
+    def __init__(self, path: Path, ring: Ring | None = None) -> None:
+        self._archive = Archive(path, ring)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
 
     async def ask(self, question: Callable[[Archive], T]) -> T:
@@ -154,6 +177,7 @@ class ArchiveReader:
 
         Raises:
             sqlite3.Error: the file could not be read.
+            KeysError: a payload could not be decrypted.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._archive.answer, question)
 

@@ -60,6 +60,7 @@ class Config:
     peers: tuple[PeerAddress, ...]
     pod_name: str
     pod_ip: str
+    pod_uid: str
     token_public_keys: tuple[bytes, ...]
     tls_dir: Path
     listen_host: str
@@ -79,6 +80,11 @@ class Config:
     queue_bytes: int
     stall_seconds: int
     messages_per_second: int
+    keys_dir: Path | None
+    keys_rewrap_dir: Path | None
+    keys_receipts: str
+    keys_refresh_seconds: int
+    rewrap_per_second: int
     unknown: tuple[str, ...]
 
 
@@ -97,6 +103,12 @@ class _Reader:
             self.problems.append(f"{name} is not set; set it")
             return ""
         return value
+
+    def directory(self, name: str) -> Path | None:
+        raw = self.text(name, "")
+        if raw and not Path(raw).is_absolute():
+            self.problems.append(f"{name} is {raw[:80]!r}; write an absolute path, or leave it out")
+        return Path(raw) if raw else None
 
     def label(self, name: str) -> str:
         value = self.text(name)
@@ -193,6 +205,7 @@ def load(environ: Mapping[str, str]) -> Config:
         peers=read.peers("CHAT_PEERS"),
         pod_name=environ.get("POD_NAME", ""),
         pod_ip=environ.get("POD_IP", ""),
+        pod_uid=environ.get("POD_UID", ""),
         token_public_keys=read.public_keys("CHAT_TOKEN_PUBLIC_KEYS"),
         tls_dir=Path(read.text("CHAT_TLS_DIR", "/etc/chat/tls")),
         listen_host=read.text("CHAT_LISTEN_HOST", ""),
@@ -216,8 +229,15 @@ def load(environ: Mapping[str, str]) -> Config:
         messages_per_second=read.integer(
             "CHAT_MESSAGES_PER_SECOND", 100, 1, 1_000_000, "messages per second and connection"
         ),
+        keys_dir=read.directory("CHAT_KEYS_DIR"),
+        keys_rewrap_dir=read.directory("CHAT_KEYS_REWRAP_DIR"),
+        keys_receipts=read.text("CHAT_KEYS_RECEIPTS", ""),
+        keys_refresh_seconds=read.integer("CHAT_KEYS_REFRESH_SECONDS", 60, 1, 3_600, "seconds"),
+        rewrap_per_second=read.integer("CHAT_REWRAP_PER_SECOND", 1_000, 1, 1_000_000, "messages per second"),
         unknown=(),
     )
+    if config.keys_receipts and not config.pod_uid:
+        read.problems.append("POD_UID is not set, and CHAT_KEYS_RECEIPTS is; set it to metadata.uid of the pod")
     if not config.store.is_absolute():
         read.problems.append(f"CHAT_STORE is {str(config.store)!r}; write an absolute path such as /data/chat.db")
     if read.problems:

@@ -8,14 +8,19 @@ one table to append to, seven statements; an ORM layer would cost 25 MiB and mos
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+from roadstead_keys import KeysError, NoPrimaryError, Ring
 
 from roadstead_chat.cursor import Admission, Vector, admit
 from roadstead_chat.messages import Accepted, Draft, Message, SessionCursor
-from roadstead_chat.schema import open_writer
+from roadstead_chat.schema import BUSY_MILLISECONDS, SchemaError, open_writer
+from roadstead_chat.sealing import Sealing
 
 Clock = Callable[[], int]
 TOUCH_US = 60_000_000
+FOLD_MILLISECONDS = 50
 
 
 def wall_clock_us() -> int:
@@ -27,6 +32,21 @@ class OutOfOrderError(Exception):
     """Another store sent a message without the one before it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What was encrypted anew in one go.
+
+    Attributes:
+        done: number of messages.
+        failed: number of those that could not be read, and were left as they are.
+        upto: place of the last message that was looked at; None: there was none.
+    """
+
+    done: int
+    failed: int
+    upto: int | None
+
+
 class Journal:
     """The only writer of a store.
 
@@ -34,12 +54,43 @@ class Journal:
         path: database file.
         new_store: identity to take when the file is new.
         clock: wall clock in microseconds.
+        ring: what payloads are encrypted with; None: they are not.
+
+    Raises:
+        SchemaError: the file is no store of ours, or is encrypted with another ring, or with one and none is there.
     """
 
-    def __init__(self, path: Path, new_store: str, clock: Clock = wall_clock_us) -> None:
+    def __init__(self, path: Path, new_store: str, clock: Clock = wall_clock_us, ring: Ring | None = None) -> None:
         self._db, self.store = open_writer(path, new_store)
         self._clock = clock
-        self._load()
+        self._sealing = Sealing(ring, self.store)
+        try:
+            self._bind(path, ring)
+            self._load()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _bind(self, path: Path, ring: Ring | None) -> None:
+        """Note the ring in the store, or refuse a store of another one: nothing of it could be read."""
+        (known,) = self._db.execute("SELECT ring FROM identity").fetchone()
+        if known and ring is None:
+            raise SchemaError(
+                f"CHAT_STORE {path} is encrypted with key ring {known}, and CHAT_KEYS_DIR is not set; mount its keyset "
+                "and set it: encryption cannot be turned off for a store that has it"
+            )
+        if ring is None:
+            return
+        wanted = ring.held.bundle.ring
+        if known and known != wanted:
+            raise SchemaError(
+                f"CHAT_STORE {path} is encrypted with key ring {known}, and CHAT_KEYS_DIR has ring {wanted}; mount the "
+                "one that it was encrypted with"
+            )
+        # What is freed is overwritten: a payload that was encrypted anew must not lie on in an unused page.
+        self._db.execute("PRAGMA secure_delete = ON")
+        if not known:
+            self._db.execute("UPDATE identity SET ring = ?", (wanted,))
 
     def _load(self) -> None:
         """Read what is kept in memory: the vector, the place in the log, and the clock of our own messages."""
@@ -161,8 +212,9 @@ class Journal:
         return message
 
     def _insert(self, message: Message) -> None:
+        payload, version = self._sealing.seal(message)
         self._db.execute(
-            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 message.pos,
                 self._origin_id(message.origin),
@@ -171,8 +223,9 @@ class Journal:
                 message.account,
                 message.client_id,
                 message.accepted_us,
-                message.payload,
+                payload,
                 message.copy_of,
+                version,
             ),
         )
         self.head = message.pos
@@ -264,6 +317,52 @@ class Journal:
                 (before_us, limit),
             ).rowcount
         return removed
+
+    def reseal(self, version: int, after: int, limit: int) -> Resealed:
+        """Encrypt anew, with the version that is written with now, up to ``limit`` messages of another one.
+
+        Args:
+            version: what they are encrypted with; 0: they are not.
+            after: their places lie behind this one.
+            limit: how many at most.
+
+        Raises:
+            NoPrimaryError: the ring has no version to write with yet.
+        """
+        rows = self._db.execute(
+            "SELECT m.pos, o.name, m.seq, m.room, m.account, m.client_id, m.accepted_us, m.payload, m.copy_of"
+            " FROM messages m JOIN origins o ON o.id = m.origin"
+            " WHERE m.key_version = ? AND m.pos > ? ORDER BY m.pos LIMIT ?",
+            (version, after, limit),
+        ).fetchall()
+        done = failed = 0
+        for row in rows:
+            message = Message(*row)
+            try:
+                payload, fresh = self._sealing.reseal(message, version)
+            except NoPrimaryError:
+                raise
+            except KeysError:
+                failed += 1  # it stays, and is counted as what it is
+                continue
+            self._db.execute(
+                "UPDATE messages SET payload = ?, key_version = ? WHERE pos = ?", (payload, fresh, message.pos)
+            )
+            done += 1
+        return Resealed(done, failed, rows[-1][0] if rows else None)
+
+    def fold(self) -> bool:
+        """Move the write-ahead log into the file and empty it: what was replaced must not lie on in there.
+
+        Not within a transaction. False when a reader was in the way; it may be tried again.
+        """
+        # It would wait for readers as long as a write waits for a lock, and every message behind it.
+        self._db.execute(f"PRAGMA busy_timeout = {FOLD_MILLISECONDS}")
+        try:
+            (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        return not busy
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""

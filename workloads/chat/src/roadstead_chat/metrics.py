@@ -4,9 +4,13 @@ No label carries an account, a room, a device or an address: their number has no
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from roadstead_keys import Ring
+from roadstead_keys.keeper import Keeper
 
 from roadstead_chat.writer import Committed
 
@@ -88,6 +92,34 @@ class Metrics:
         for result in ("loaded", "failed"):
             self.tls_reloads.labels(result)
 
+    def watch(self, ring: Ring, keeper: Keeper) -> None:
+        """Show a ring from now on; without one there are none of these series."""
+        self.registry.register(_RingCollector(ring, keeper))
+        self._key_stored = Gauge(
+            "chat_key_stored_messages",
+            "Messages in the store by the version that they are encrypted with; 0: not encrypted",
+            ["version"],
+            registry=self.registry,
+        )
+        self._key_remaining = Gauge(
+            "chat_key_rewrap_remaining",
+            "Messages in the store that are not encrypted with the version that is written with",
+            registry=self.registry,
+        )
+        self.key_stuck = Gauge(
+            "chat_key_rewrap_stuck", "Messages that could not be encrypted anew the last time", registry=self.registry
+        )
+        self.key_rewrapped = Counter(
+            "chat_key_rewrapped", "Messages in the store that were encrypted anew", registry=self.registry
+        )
+
+    def key_stored(self, stored: Mapping[int, int], primary: int) -> None:
+        """Show how many messages are encrypted with each version."""
+        self._key_stored.clear()
+        for version, count in stored.items():
+            self._key_stored.labels(version).set(count)
+        self._key_remaining.set(sum(count for version, count in stored.items() if version != primary))
+
     def committed(self, committed: Committed) -> None:
         """Count one transaction of the store."""
         self.commit.observe(committed.seconds)
@@ -103,3 +135,34 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+class _RingCollector(Collector):
+    """What a ring counts by itself, read when somebody asks."""
+
+    def __init__(self, ring: Ring, keeper: Keeper) -> None:
+        self._ring = ring
+        self._keeper = keeper
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every series of the ring."""
+        counts, held = self._ring.counts, self._ring.held
+        for name, words, numbers in (
+            ("chat_key_encrypts", "Payloads encrypted, by version of the ring", counts.encrypts),
+            ("chat_key_decrypts", "Payloads decrypted, by version of the ring", counts.decrypts),
+        ):
+            family = CounterMetricFamily(name, words, labels=["version"])
+            # The one that is written with is there from the start.
+            for version, count in ({self._ring.primary: 0} | dict(numbers) if self._ring.primary else numbers).items():
+                family.add_metric([str(version)], count)
+            yield family
+        words = "Payloads of a version that is in no keyset here"
+        yield CounterMetricFamily("chat_key_unknown_version_decrypts", words, value=counts.unknown)
+        for name, words, value in (
+            ("chat_key_generation", "Generation of the keyset that is in use", held.bundle.generation),
+            ("chat_key_primary", "Version that is written with; 0: none", self._ring.primary),
+            ("chat_key_versions", "Versions in the keyset that is in use", len(held.keys.versions)),
+            ("chat_key_proved_generation", "Newest generation that was proved", self._keeper.generation),
+            ("chat_key_proof_age_seconds", "Since the proof was last handed in", self._keeper.age),
+        ):
+            yield GaugeMetricFamily(name, words, value=value)

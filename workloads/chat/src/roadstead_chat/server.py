@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
+from roadstead_keys import Ring
 
 from roadstead_chat import __version__, gate, peer_wire
 from roadstead_chat.archive import ArchiveReader
@@ -18,6 +19,7 @@ from roadstead_chat.config import Config, ConfigError
 from roadstead_chat.connection import Services, save_sessions
 from roadstead_chat.copies import Copies
 from roadstead_chat.journal import Journal
+from roadstead_chat.keys import Keys
 from roadstead_chat.log import Log
 from roadstead_chat.metrics import Metrics
 from roadstead_chat.peer_stream import PeerServer
@@ -41,9 +43,12 @@ class Server:
         certificate: the mounted pair, loaded.
         journal: the opened store.
         metrics: its registry is what /metrics shows.
+        ring: what the store is encrypted with; None: it is not.
     """
 
-    def __init__(self, config: Config, certificate: Certificate, journal: Journal, metrics: Metrics) -> None:
+    def __init__(
+        self, config: Config, certificate: Certificate, journal: Journal, metrics: Metrics, ring: Ring | None = None
+    ) -> None:
         self._config = config
         self._certificate = certificate
         self._metrics = metrics
@@ -54,7 +59,8 @@ class Server:
         self._relay = Relay(journal.head, journal.held, journal.floors)
         self._copies = Copies(journal.store, config.copy_seconds, self._relay.publish, metrics.copies_given_up.inc)
         self._writer = Writer(journal, asyncio.get_running_loop(), self._committed, self._broken)
-        self._reader = ArchiveReader(config.store)
+        self._reader = ArchiveReader(config.store, ring)
+        self._keys = Keys(config, ring, self._writer, metrics) if ring is not None else None
         self._gate = gate.Gate(Services(config, self._relay, self._writer, self._reader, metrics), journal.store)
         self._peer_server = PeerServer(journal.store, certificate, self._log, self._reader, self._copies)
         self._peers = Peers(config.peers, config.pod_ip, journal.store, certificate, self._log, self._writer, metrics)
@@ -93,6 +99,8 @@ class Server:
             for runner in runners:
                 await runner.cleanup()
             self._reader.close()
+            if self._keys is not None:
+                self._keys.close()
             self._writer.stop()
         _logger.info("stopped")
         return 1 if self._failure else 0
@@ -104,8 +112,10 @@ class Server:
             _every(_pause(self._config.retention_transactions), self._expire_messages),
             _every(_pause(self._config.retention_sessions), self._expire_sessions),
         ]
+        if self._keys is not None:
+            work += [self._keys.keep(), self._keys.rewrap()]
         if self._config.peers:
-            work += [self._peers.run(), self._await_peers()]
+            work += [self._read_peers(), self._await_peers()]
         else:
             self._peers_read = True
         return work
@@ -146,6 +156,8 @@ class Server:
     async def _readyz(self, _: web.Request) -> web.Response:
         if self._stop.is_set():
             return web.Response(status=503, text="draining\n")
+        if self._keys is not None and self._keys.waits_for:
+            return web.Response(status=503, text=f"{self._keys.waits_for}\n")
         if not self._peers_read:
             return web.Response(status=503, text="reading the other replicas' logs\n")
         return web.Response(text="ok\n")
@@ -156,6 +168,12 @@ class Server:
         )
 
     # --- background
+
+    async def _read_peers(self) -> None:
+        """Follow the others from the moment when what they send can be stored."""
+        if self._keys is not None:
+            await self._keys.writable()
+        await self._peers.run()
 
     async def _await_peers(self) -> None:
         """Become ready once the logs of the others were read: a client should not land on an empty replica.
@@ -225,13 +243,16 @@ async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) 
         await work()
 
 
-async def serve(config: Config, certificate: Certificate, journal: Journal, metrics: Metrics) -> int:
+async def serve(
+    config: Config, certificate: Certificate, journal: Journal, metrics: Metrics, ring: Ring | None = None
+) -> int:
     """Run a relay in the current loop; return the exit code.
 
     Raises:
         ConfigError: a port cannot be listened on.
+        KeysError: receipts cannot be handed in from here.
     """
-    return await Server(config, certificate, journal, metrics).run()
+    return await Server(config, certificate, journal, metrics, ring).run()
 
 
 def new_store() -> str:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from roadstead_keys import KeysError
+
 from roadstead_chat.cursor import Vector
 from roadstead_chat.journal import Journal, OutOfOrderError
 from roadstead_chat.messages import Accepted, Draft, Message, SessionCursor
@@ -57,6 +59,13 @@ class Replicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Empty the write-ahead log between two transactions; ``done`` gets whether it is empty."""
+
+    done: Callable[[bool], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """Anything else that changes the store: retention, cursors, or nothing at all, to wait for what lies before."""
 
@@ -65,6 +74,7 @@ class Work:
 
 
 Command = Append | Replicate | Work
+"""What is done in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ class Writer:
         self._loop = loop
         self._published = published
         self._broken = broken
-        self._waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Command | Fold | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -146,31 +156,55 @@ class Writer:
         self.put(Work(work, done))
         return await answer
 
+    async def fold(self) -> bool:
+        """Empty the write-ahead log; False when a reader was in the way."""
+        answer: asyncio.Future[bool] = self._loop.create_future()
+
+        def done(emptied: bool) -> None:
+            if not answer.done():
+                answer.set_result(emptied)
+
+        self._waiting.put(Fold(done))
+        return await answer
+
     def stop(self) -> None:
         """Finish what is queued, close the journal, end the thread."""
         self._waiting.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
+        last = False
+        while not last:
             command = self._waiting.get()
-            if command is None:
-                break
-            commands = [command]
-            last = False
-            while len(commands) < MAX_BATCH and not last:
+            commands: list[Command] = []
+            after: Fold | None = None
+            while True:
+                if command is None:
+                    last = True
+                    break
+                if isinstance(command, Fold):
+                    after = command
+                    break
+                commands.append(command)
+                if len(commands) == MAX_BATCH:
+                    break
                 try:
                     command = self._waiting.get_nowait()
                 except queue.Empty:
                     break
-                if command is None:
-                    last = True
-                else:
-                    commands.append(command)
-            self._commit(commands)
-            if last:
-                break
+            if commands:
+                self._commit(commands)
+            if after is not None:
+                self._fold(after)
         self._journal.close()
+
+    def _fold(self, command: Fold) -> None:
+        try:
+            emptied = self._journal.fold()
+        except sqlite3.Error as error:
+            _log.warning("the write-ahead log could not be emptied", extra={"error": str(error)})
+            emptied = False
+        self._loop.call_soon_threadsafe(command.done, emptied)
 
     def _commit(self, commands: list[Command]) -> None:
         try:
@@ -183,6 +217,8 @@ class Writer:
             seconds = time.perf_counter() - started
         except OutOfOrderError as error:
             self._apart(commands, error)
+        except KeysError as error:
+            self._locked(commands, error)
         except sqlite3.Error as error:
             self._failed(commands, error)
         else:
@@ -225,11 +261,7 @@ class Writer:
     def _failed(self, commands: list[Command], error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorname", "")
         _log.error("the store refused a transaction", extra={"error": str(error), "code": code})
-        refusal = StoreError(f"the store cannot take it now: {error}")
-        for command in commands:
-            if isinstance(command, Append):
-                command.sender.failed = True
-            self._loop.call_soon_threadsafe(command.done, refusal)
+        self._refuse(commands, error)
         # After a failed fsync the kernel may have dropped the pages and report success the next time.
         unknown_state = code.startswith("SQLITE_IOERR") or code in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
         try:
@@ -238,6 +270,19 @@ class Writer:
             unknown_state = True
         if unknown_state:
             self._loop.call_soon_threadsafe(self._broken, f"{code}: {error}")
+
+    def _locked(self, commands: list[Command], error: KeysError) -> None:
+        """There is no key to write with: nothing was written, and the file is as it was."""
+        _log.warning("the store cannot encrypt", extra={"error": str(error)})
+        self._journal.roll_back()
+        self._refuse(commands, error)
+
+    def _refuse(self, commands: list[Command], error: Exception) -> None:
+        refusal = StoreError(f"the store cannot take it now: {error}")
+        for command in commands:
+            if isinstance(command, Append):
+                command.sender.failed = True
+            self._loop.call_soon_threadsafe(command.done, refusal)
 
     def _report(self, done: Committed, batch: _Batch) -> None:
         def on_loop() -> None:

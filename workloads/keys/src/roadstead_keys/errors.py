@@ -25,5 +25,17 @@ class UnknownVersionError(KeysError):
         self.version = version
 
 
+class NotServedError(KeysError):
+    """The ciphertext names a version that is held to encrypt anew what it encrypted, and for nothing else.
+
+    Attributes:
+        version: its number.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"version {version} is not read from any more; rewrap what it encrypted")
+        self.version = version
+
+
 class DecryptError(KeysError):
     """The ciphertext is damaged, is of another ring, or has another context."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tink import TinkError, aead
 
 from roadstead_keys import keyset, mount
-from roadstead_keys.errors import DecryptError, MountError, NoPrimaryError, UnknownVersionError
+from roadstead_keys.errors import DecryptError, MountError, NoPrimaryError, NotServedError, UnknownVersionError
 from roadstead_keys.keyset import PREFIX_BYTES, Keyset
 from roadstead_keys.mount import Bundle
 
@@ -214,9 +214,12 @@ class Ring:
 
         Raises:
             UnknownVersionError: that version is not held; another pod may have written it a moment ago: `reload` first.
+            NotServedError: that version is only held to encrypt anew what it encrypted.
             DecryptError: it is damaged, or of another ring or context.
         """
         version, held = version_of(ciphertext), self._held
+        if held.rewrap is not None and version in held.rewrap.keys.versions and version not in held.keys.versions:
+            raise NotServedError(version)
         plaintext = self._opened(held.keys.versions.get(version), version, ciphertext, context)
         with self._counting:
             self._decrypts[version] += 1
