@@ -30,6 +30,8 @@ CHART = REPOSITORY / "charts" / "roadstead"
 SERVICE_ACCOUNT = "roadstead-operator"
 MEMBER_ACCOUNT = "roadstead-member"
 _RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+_POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+POLICY_SECONDS = 30.0
 _AS_IN_THE_IMAGE = images.PROGRAMS["operator"].environment
 
 
@@ -55,11 +57,16 @@ def kubectl(cluster: Cluster, *arguments: str, stdin: str | None = None, check: 
     Raises:
         RuntimeError: it failed and ``check`` is set.
     """
+    code, output, errors = _run(cluster, arguments, stdin)
+    if check and code != 0:
+        raise RuntimeError(f"kubectl {' '.join(arguments)} ended with {code}:\n{output}{errors}")
+    return output
+
+
+def _run(cluster: Cluster, arguments: Sequence[str], stdin: str | None) -> tuple[int, str, str]:
     command = [str(binaries.path("kubectl")), f"--kubeconfig={cluster.kubeconfig}", *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
-    if check and done.returncode != 0:
-        raise RuntimeError(f"kubectl {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return done.returncode, done.stdout, done.stderr
 
 
 def chart(*settings: str, release: str = "roadstead") -> list[dict[str, Any]]:
@@ -76,11 +83,31 @@ def chart(*settings: str, release: str = "roadstead") -> list[dict[str, Any]]:
 
 
 def grant(cluster: Cluster, *settings: str) -> None:
-    """Give the chart's ServiceAccounts the chart's rights in a cluster, and nothing else of the chart."""
+    """Give the chart's ServiceAccounts the chart's rights in a cluster, and the chart's policies, and nothing else.
+
+    Where Approvals are served it returns when the API server refuses what is forged: it hears of a policy a moment
+    after it has taken it.
+    """
     release = MEMBER_ACCOUNT if "mode=member" in settings else "roadstead"
-    objects = [document for document in chart(*settings, release=release) if document["kind"] in _RIGHTS]
+    objects = [document for document in chart(*settings, release=release) if document["kind"] in _RIGHTS + _POLICIES]
     kubectl(cluster, "create", "namespace", NAMESPACE, check=False)
     kubectl(cluster, "apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+    if any(document["kind"] in _POLICIES for document in objects):
+        _wait_for_policies(cluster)
+
+
+def _wait_for_policies(cluster: Cluster) -> None:
+    """Until an Approval in another's name is refused."""
+    forged = yaml.safe_load((REPOSITORY / "manifests" / "samples" / "approval.yaml").read_text())
+    command = ("create", "--dry-run=server", f"--namespace={NAMESPACE}", "-f", "-")
+    end = time.monotonic() + POLICY_SECONDS
+    while True:
+        code, _, said = _run(cluster, command, yaml.safe_dump(forged))
+        if code and ("ValidatingAdmissionPolicy" in said or "no matches for kind" in said):
+            return
+        if time.monotonic() > end:
+            raise OperatorError(f"not within {POLICY_SECONDS:.0f} s: the chart's policies are in force; {said}")
+        time.sleep(0.1)
 
 
 def connect(hub: Cluster, member: Cluster, region: str, **spec: Any) -> None:

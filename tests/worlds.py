@@ -53,6 +53,7 @@ _GROUPS = {
     "chatservices": "/apis/roadstead.dev/v1alpha1",
     "regions": "/apis/roadstead.dev/v1alpha1",
     "keyrings": "/apis/roadstead.dev/v1alpha1",
+    "approvals": "/apis/roadstead.dev/v1alpha1",
     "keyversions": "/apis/roadstead.dev/v1alpha1",
 }
 CHILD_TYPES = (

@@ -29,6 +29,7 @@ from roadstead.admission.facts import FactFinder
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.server import WebhookServer
 from roadstead.admission.tls import ServingTls
+from roadstead.approvals.reconcile import ApprovalReconciler
 from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.reconcile import ChatReconciler, regions_of
 from roadstead.checks import Checks
@@ -45,7 +46,8 @@ from roadstead.kernel.health import HealthServer
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.metrics import Metrics
-from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS
+from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS
+from roadstead.kernel.operations import Operation
 from roadstead.kernel.patience import patiently
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
@@ -57,7 +59,7 @@ from roadstead.keys.kek_kubernetes import KubernetesProvider
 from roadstead.regions.reconcile import RegionReconciler
 from roadstead.triggers import Kubeconfigs, Triggers
 
-KINDS = (REGIONS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS)
+KINDS = (REGIONS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, APPROVALS)
 RESYNC_INTERVAL = 3600.0
 """Seconds between two looks for deletions that kopf's watch may have missed."""
 GRACE = 1.5
@@ -199,6 +201,7 @@ class Process:
             CHAT_SERVICES.kind: chat.reconcile,
             KEY_RINGS.kind: rings.reconcile,
             KEY_VERSIONS.kind: rings.version_changed,
+            APPROVALS.kind: ApprovalReconciler(self._operations(rings)).reconcile,
         }
         self._controller = asyncio.create_task(Controller(ctx, reconcilers, workers=self._options.workers).run())
         await self._controller
@@ -207,6 +210,10 @@ class Process:
         client, namespace = ctx.hub.client, self._options.namespace
         provider = KubernetesProvider(client, namespace, secrets.token_bytes)
         return keys.KeyRingReconciler(Deks(client, namespace, provider, secrets.token_bytes), secrets.token_bytes)
+
+    def _operations(self, rings: keys.KeyRingReconciler) -> tuple[Operation, ...]:
+        """What an Approval can ask for: each room's own."""
+        return ()
 
     def _connect(self, name: str, access: MemberAccess, ctx: Context, leadership: Leadership) -> Member:
         client = ClusterClient(

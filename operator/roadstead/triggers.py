@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roadstead.kernel.fleet import Fleet
-from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, REGIONS
+from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, REGIONS
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
 
@@ -25,7 +25,7 @@ class Triggers:
 
     def everything(self) -> None:
         """All that is known: when this process begins to lead."""
-        for kind in (REGIONS.kind, CHAT_SERVICES.kind, KEY_RINGS.kind):
+        for kind in (REGIONS.kind, CHAT_SERVICES.kind, KEY_RINGS.kind, APPROVALS.kind):
             for key in self._resources.keys(kind):
                 self._queue.add(key)
 

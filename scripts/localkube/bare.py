@@ -6,6 +6,7 @@ started dies with the process that started it, however that ends, unless ``live_
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import tempfile
@@ -265,6 +266,13 @@ class BareCluster:
         for component in self._components:
             user, group = users.get(component, (f"system:{component}", None))
             self._write_kubeconfig(self._component_kubeconfig(component), user, group)
+
+    def user_kubeconfig(self, user: str, group: str | None = None) -> Path:
+        """Write a kubeconfig with a client certificate of a person, who may do what is granted to them by name."""
+        digest = hashlib.sha256(f"{user}\0{group}".encode()).hexdigest()[:12]
+        path = self.directory / f"user-{digest}.kubeconfig"
+        self._write_kubeconfig(path, user, group)
+        return path
 
     def _write_kubeconfig(self, path: Path, user: str, group: str | None) -> None:
         client = self._client_authority.client(user, group)

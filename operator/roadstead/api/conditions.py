@@ -100,6 +100,13 @@ class Reason(StrEnum):
     SOAK = "Soak"
     CLOCKS_DIFFER = "ClocksDiffer"
     PROVIDER_FAILED = "ProviderFailed"
+    # approvals
+    AWAITING_APPROVAL = "AwaitingApproval"
+    APPROVED = "Approved"
+    EXECUTING = "Executing"
+    DONE = "Done"
+    EXPIRED = "Expired"
+    NOT_ENFORCED = "NotEnforced"
     # deletion
     DELETING = "Deleting"
     DELETION_BLOCKED = "DeletionBlocked"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from roadstead.api.approval import APPROVAL_CHANGES, APPROVAL_RULES, Approval
 from roadstead.api.chatservice import ChatService
 from roadstead.api.chatservice_changes import CHAT_SERVICE_CHANGES
 from roadstead.api.chatservice_rules import CHAT_SERVICE_RULES
@@ -18,7 +19,7 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "roadstead"
 
-Resource: TypeAlias = Region | ChatService | KeyRing | KeyVersion
+Resource: TypeAlias = Region | ChatService | KeyRing | KeyVersion | Approval
 """An object of the group, as a model."""
 
 
@@ -207,5 +208,28 @@ KEY_VERSION = Kind(
     status_subresource=False,
 )
 
-KINDS = (REGION, CHAT_SERVICE, KEY_RING, KEY_VERSION)
+APPROVAL = Kind(
+    kind="Approval",
+    plural="approvals",
+    singular="approval",
+    short_names=("appr",),
+    scope=Scope.NAMESPACED,
+    model=Approval,
+    columns=(
+        Column("Subject", ".spec.subject.name", "string", "Name of what something is to be done to."),
+        Column("Operation", ".spec.operation", "string", "What is to be done."),
+        Column("Phase", ".status.phase", "string", "How far it has come."),
+        Column("Approved", ".status.approved", "string", "How many have approved it, of how many."),
+        # Text, as the next rotation of a ring is.
+        Column("Expires", ".spec.expiresAt", "string", "Until when it may be begun."),
+        Column("Kind", ".spec.subject.kind", "string", "Kind of what something is to be done to.", wide=True),
+        Column("Requested by", ".spec.requestedBy", "string", "Who asks for it.", wide=True),
+        Column("Message", ".status.message", "string", "What is waited for, was done, or is wrong.", wide=True),
+        _AGE,
+    ),
+    rules=APPROVAL_RULES,
+    changes=APPROVAL_CHANGES,
+)
+
+KINDS = (REGION, CHAT_SERVICE, KEY_RING, KEY_VERSION, APPROVAL)
 BY_NAME = {kind.kind: kind for kind in KINDS}

@@ -39,6 +39,9 @@ MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9
 RING_ID = r"^r[a-z0-9]{12}$"
 OPERATION = r"^[0-9a-f]{16}$"
 FINGERPRINT = r"^[0-9a-f]{32}$"
+UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+KIND_NAME = r"^[A-Z][A-Za-z0-9]*$"
+PARAMETER = r"^[a-z][A-Za-z0-9]*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +95,12 @@ SHAPES = {
     ),
     OPERATION: Shape("not the mark of an operation", "write 16 hexadecimal digits in lower case"),
     FINGERPRINT: Shape("not a fingerprint", "write 32 hexadecimal digits in lower case"),
+    UID: Shape(
+        "not the uid of an object", "write what its metadata.uid says, such as 1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+    ),
+    KIND_NAME: Shape(
+        "not a word in capitals and small letters", "write letters and digits, a capital first, such as KeyRing"
+    ),
+    PARAMETER: Shape("not the name of a parameter", "write letters and digits, a small letter first, such as upTo"),
 }
 """The words for every pattern that a field of a spec has; the generator of CRDs refuses one that is not here."""

@@ -244,9 +244,12 @@ class ClusterClient:
         path = gvr.path(namespace, name)
         return self._object(await self._json("PATCH", path, query=query, body=body, content_type=_MERGE))
 
-    async def create(self, gvr: Gvr, namespace: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
+    async def create(
+        self, gvr: Gvr, namespace: str, body: Mapping[str, Any], *, manager: str, dry_run: bool = False
+    ) -> dict[str, Any]:
         """Create an object; `Conflict` when its name is taken."""
-        return await self._json("POST", gvr.path(namespace), query={"fieldManager": manager}, body=body)
+        query = {"fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
+        return await self._json("POST", gvr.path(namespace), query=query, body=body)
 
     async def replace(
         self, gvr: Gvr, namespace: str, name: str, body: Mapping[str, Any], *, manager: str

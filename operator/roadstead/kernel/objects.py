@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from roadstead.api.kinds import CHAT_SERVICE, KEY_RING, KEY_VERSION, REGION, Kind
+from roadstead.api.kinds import APPROVAL, CHAT_SERVICE, KEY_RING, KEY_VERSION, REGION, Kind
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "roadstead"
@@ -94,6 +94,7 @@ REGIONS = gvr_of(REGION)
 CHAT_SERVICES = gvr_of(CHAT_SERVICE)
 KEY_RINGS = gvr_of(KEY_RING)
 KEY_VERSIONS = gvr_of(KEY_VERSION)
+APPROVALS = gvr_of(APPROVAL)
 WITHOUT_CONDITIONS = frozenset({KEY_VERSIONS.kind})
 """Kinds that are never Ready or not: entries of a ledger."""
 TLS_TYPE = "kubernetes.io/tls"

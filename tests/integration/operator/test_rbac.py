@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import worlds
+from approvals import approval
 from clusters import StartCluster, eventually
 from faults.background import proxied
 from faults.proxy import Proxy
@@ -54,7 +55,7 @@ class Seen:
 
 def granted(objects: Iterable[dict[str, Any]]) -> set[Right]:
     """Every right in the roles of a rendered chart that is bound to its ServiceAccount."""
-    bound = {o["roleRef"]["name"] for o in objects if o["kind"].endswith("Binding")}
+    bound = {o["roleRef"]["name"] for o in objects if o["kind"].endswith("RoleBinding")}
     return {
         (group, resource, verb)
         for role in objects
@@ -164,8 +165,17 @@ def keep_keys(world: World, regions: tuple[str, ...]) -> None:
         world.at_hub.apply("keyrings", body)
         eventually(partial(is_primary, world, number), deadline=SETTLE_SECONDS)
         world.wait("ring", "Reconciling", "False", resource="keyrings")
+    ask(world)
     world.at_hub.delete("keyrings", "ring")
     eventually(lambda: not world.at_hub.find("keyrings", "ring"), deadline=SETTLE_SECONDS)
+
+
+def ask(world: World) -> None:
+    """An Approval, of something that there is not."""
+    subject = {"kind": "KeyRing", "name": "ring", "uid": world.at_hub.get("keyrings", "ring")["metadata"]["uid"]}
+    body = approval("ask", worlds.NAMESPACE, spec__subject=subject, spec__requestedBy="admin", spec__operation="Sink")
+    world.at_hub.create("approvals", body)
+    world.wait("ask", "Stalled", "True", resource="approvals")
 
 
 def is_primary(world: World, number: int) -> bool:

@@ -197,6 +197,7 @@ def test_the_hub_may_write_every_type_of_child_and_nothing_else() -> None:
     ours = {
         *(("roadstead.dev", resource) for resource in ("regions/status", "chatservices", "chatservices/status")),
         *(("roadstead.dev", resource) for resource in ("keyrings", "keyrings/status", "keyversions")),
+        *(("roadstead.dev", resource) for resource in ("approvals", "approvals/status")),
     }
     others = {
         *((gvr.group, gvr.resource) for gvr in HUB_ONLY_TYPES),
@@ -214,6 +215,8 @@ def test_the_operator_cannot_make_or_replace_what_people_write() -> None:
     assert verbs["roadstead.dev", "regions"] == {"get", "list", "watch"}
     for plural in ("chatservices", "keyrings"):
         assert verbs["roadstead.dev", plural] == {"get", "list", "watch", "patch"}  # patch: the finalizer
+    # create: in dry runs, which have to be refused.
+    assert verbs["roadstead.dev", "approvals"] == {"get", "list", "watch", "create"}
     for kind in KINDS:
         if kind.status_subresource:
             assert verbs["roadstead.dev", f"{kind.plural}/status"] == {"patch"}
@@ -289,7 +292,8 @@ def test_users_get_services_and_rings_by_the_roles_they_have_and_regions_by_none
     edit = named(objects, "ClusterRole", "roadstead-edit")
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
     written = {"create", "update", "patch", "delete", "deletecollection"}
-    assert granted(edit["rules"]) == {("roadstead.dev", plural): written for plural in ("chatservices", "keyrings")}
+    writes = {what: verbs & written for what, verbs in granted(edit["rules"]).items() if verbs & WRITES}
+    assert writes == {("roadstead.dev", plural): written for plural in ("chatservices", "keyrings", "approvals")}
     admin = named(objects, "ClusterRole", "roadstead-region-admin")
     assert not any("aggregate" in label for label in admin["metadata"]["labels"])
     off = render(*sets("rbac.aggregateToDefaultRoles=false"))
@@ -307,6 +311,58 @@ def test_users_see_every_kind_and_nobody_but_the_operator_writes_the_ledger_of_k
     for found in of_kind(objects, "ClusterRole"):
         if found["metadata"]["name"] != "roadstead-operator":
             assert not granted(found["rules"]).get(("roadstead.dev", "keyversions"), set()) & WRITES
+
+
+def test_no_role_is_needed_beside_another() -> None:
+    objects = render()
+    seen = granted(named(objects, "ClusterRole", "roadstead-view")["rules"])
+    for name in ("edit", "approve"):
+        rights = granted(named(objects, "ClusterRole", f"roadstead-{name}")["rules"])
+        assert all(verbs <= rights[what] for what, verbs in seen.items()), name
+
+
+def test_who_may_approve_is_said_by_name_and_asks_for_nothing() -> None:
+    objects = render()
+    role = named(objects, "ClusterRole", "roadstead-approve")
+    assert not any("aggregate" in label for label in role["metadata"]["labels"])
+    writes = {what: verbs for what, verbs in granted(role["rules"]).items() if verbs - {"get", "list", "watch"}}
+    assert writes == {("roadstead.dev", "approvals"): {"get", "list", "watch", "approve", "patch", "update"}}
+    for found in of_kind(objects, "ClusterRole"):
+        if found["metadata"]["name"] != "roadstead-approve":
+            assert not any("approve" in rule["verbs"] for rule in found["rules"])
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [(), ("webhooks.enabled=false",), ("rbac.create=false",), ("crds.install=false",)])
+def test_policies_are_in_force_whatever_else_is_off_and_fail_closed(settings: tuple[str, ...]) -> None:
+    objects = render(*sets(*settings))
+    policies = of_kind(objects, "ValidatingAdmissionPolicy")
+    assert [policy["metadata"]["name"] for policy in policies] == ["roadstead-approvals", "roadstead-keyversions"]
+    bound = {binding["spec"]["policyName"] for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding")}
+    assert bound == {policy["metadata"]["name"] for policy in policies}
+    for policy in policies:
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        assert {rule["apiGroups"][0] for rule in policy["spec"]["matchConstraints"]["resourceRules"]} == {
+            "roadstead.dev"
+        }
+    for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding"):
+        assert binding["spec"]["validationActions"] == ["Deny"]
+        assert "matchResources" not in binding["spec"], "nothing is left out"
+
+
+def test_policies_know_the_operator_by_the_account_that_it_runs_as() -> None:
+    named_otherwise = sets("serviceAccount.name=harbour-master", "fullnameOverride=port")
+    objects = render(*named_otherwise)
+    (account,) = of_kind(objects, "ServiceAccount")
+    user = f"system:serviceaccount:{account['metadata']['namespace']}:harbour-master"
+    for policy in of_kind(objects, "ValidatingAdmissionPolicy"):
+        assert f"'{user}'" in str(policy["spec"]["validations"])
+
+
+def test_a_member_has_no_policies() -> None:
+    assert not of_kind(render(*sets("mode=member")), "ValidatingAdmissionPolicy")
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------
