@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from roadstead.kernel.errors import Terminal
+from roadstead.kernel.errors import Retryable, Terminal
 
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
@@ -54,7 +54,7 @@ class Kek:
 
 
 class KekProvider(Protocol):
-    """A place that keeps KEKs. Every method may raise `ProviderRefuses`.
+    """A place that keeps KEKs. Every method may raise `ProviderDown` and `ProviderRefuses`.
 
     The contract is `tests/kek_contract.py`: a new provider passes it.
     """
@@ -88,8 +88,33 @@ class KekProvider(Protocol):
 class Reason(StrEnum):
     """Why a provider does not do what it should, in one word: for conditions and labels of metrics."""
 
+    UNREACHABLE = "ProviderUnreachable"
+    TIMED_OUT = "ProviderTimedOut"
+    CRASHED = "ProviderCrashed"
+    FAILED = "ProviderFailed"
+    LIBRARY = "ProviderLibraryUnusable"
+    TOKEN_MISSING = "TokenMissing"  # noqa: S105 - no password
+    TOKEN_AMBIGUOUS = "TokenAmbiguous"  # noqa: S105
+    TOKEN_FULL = "TokenFull"  # noqa: S105
+    PIN_WRONG = "PinWrong"
+    PIN_LOCKED = "PinLocked"
+    PIN_UNSET = "PinNotSet"
+    MECHANISM = "MechanismMissing"
     KEK_MISSING = "KekMissing"
+    KEK_UNUSABLE = "KekUnusable"
     DAMAGED = "WrappedKeyDamaged"
+
+
+class ProviderDown(Retryable):
+    """The provider gave no answer, or none that counts. The message is ours: a provider's own words may quote a key.
+
+    Attributes:
+        reason: one word.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ProviderRefuses(Terminal):
