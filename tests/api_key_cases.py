@@ -63,6 +63,9 @@ RINGS_KEPT: list[tuple[str, Edits]] = [
     ("the shortest retention", {"spec.retention": "1m"}),
     ("the longest retention", {"spec.retention": "100y"}),
     ("AES-256-GCM", {"spec.keyType": "AES-256-GCM"}),
+    ("KEKs in an HSM", {"spec.kek": {"provider": "PKCS11"}}),
+    ("the shortest and one more KEK", {"spec.kek": {"rotateEvery": "1h", "rotateAt": "2026-01-01T00:00:00Z"}}),
+    ("the longest life of a KEK", {"spec.kek.rotateEvery": "5y"}),
     ("one region with a name of 23 characters", {"spec.regions": ["r" * 23]}),
     (
         "the largest ring",
@@ -122,6 +125,10 @@ RINGS_REFUSED: list[tuple[str, Edits, str, str]] = [
         "anchor",
         "must be of type date-time",
     ),
+    ("no such provider", {"spec.kek": {"provider": "Vault"}}, "spec.kek.provider", "supported values"),
+    ("a KEK for minutes", {"spec.kek": {"rotateEvery": "59m"}}, "rotateEvery", "is 59m, below 1h; write 1h or more"),
+    ("a KEK for ever", {"spec.kek": {"rotateEvery": "6y"}}, "rotateEvery", "is 6y, above 5y; write 5y or less"),
+    ("a KEK on a day", {"spec.kek": {"rotateAt": "2026-01-01"}}, "spec.kek.rotateAt", "must be of type date-time"),
     ("an anchor that is a day", {"spec.schedule.anchor": "2026-01-01"}, "anchor", "must be of type date-time"),
     ("an anchor on a day that is none", {"spec.schedule.anchor": "2026-02-30T00:00:00Z"}, "anchor", "date-time"),
     ("an anchor that is a number", {"spec.schedule.anchor": 0}, "spec.schedule.anchor", "must be of type"),
@@ -236,6 +243,20 @@ VERSION_CHANGES: list[tuple[Edits, Edits, tuple[str, ...]]] = [
     (MARKED, {**MARKED, "status.mark": ""}, ("status.mark is taken back from Compromised; write Compromised again",)),
     (MARKED, {**MARKED, "status.mark": ABSENT}, ("status.mark is taken back from Compromised",)),
     (MARKED, {**MARKED, "status.mark": "Suspended"}, ("status.mark is taken back from Compromised",)),
+]
+"""Before, after, and what is said: nothing else."""
+
+RING_CHANGES: list[tuple[Edits, Edits, str]] = [
+    (
+        {},
+        {"spec.kek": {"provider": "PKCS11"}},
+        "spec.kek.provider changes from Kubernetes to PKCS11; write Kubernetes again",
+    ),
+    (
+        {"spec.kek": {"provider": "PKCS11"}},
+        {"spec.kek": {"rotateEvery": "30d"}},
+        "spec.kek.provider changes from PKCS11 to Kubernetes; write PKCS11 again",
+    ),
 ]
 """Before, after, and what is said: nothing else."""
 

@@ -62,6 +62,14 @@ RING_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "spec.soak": lengths,
     "spec.retention": st.one_of(lengths, texts),
     "spec.keyType": st.sampled_from(["XAES-256-GCM", "AES-256-GCM", "AES-128-GCM", 1]),
+    "spec.kek": st.fixed_dictionaries(
+        {},
+        optional={
+            "provider": st.sampled_from([*["Kubernetes", "PKCS11"] * 3, "kubernetes", ""]),
+            "rotateEvery": st.sampled_from(["1h", "90d", "5y", "59m", "6y", "soon"]),
+            "rotateAt": moments,
+        },
+    ),
     "spec.distribution": st.sampled_from(["Cleartext", "Encrypted", "cleartext", ""]),
 }
 NAMES = ["chat-v7", "chat-v8", "chat-v07", "chat-v10", "chat-v999999", "talk-v7", "chat", "chat-v7-v7"]

@@ -76,6 +76,7 @@ class Checks:
         bodies = (body for key in ctx.resources.keys(KEY_RINGS.kind) if (body := ctx.resources.get(key)) is not None)
         rings = gauges(bodies, ctx.clock.now())
         metrics.observe_rings(rings.phases, rings.waiting, rings.oldest_primary)
+        metrics.observe_keks(rings.oldest_kek, rings.rewraps_remaining)
         if self.tls.not_after is not None:
             metrics.webhook_certificate.set(self.tls.not_after.timestamp())
         ages = {HUB_MEMBER: ctx.hub.oldest_watch()}

@@ -9,12 +9,14 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from roadstead import __version__
 from roadstead.api.duration import parse_duration
 from roadstead.kernel.errors import Fatal
 from roadstead.kernel.lease import LeaseTimes
 from roadstead.kernel.logs import configure
+from roadstead.keys.kek_pinned import Module
 from roadstead.process import Options, Process
 
 LOST = 1
@@ -60,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
     add("--renew-deadline", type=seconds, default="10s", help="after this time a leader that cannot renew ends")
     add("--retry-period", type=seconds, default="2s", help="time between two renewals")
     add("--identity", default="", help="name of this process in the lease; default: host name and a random part")
+    add("--pkcs11-library", default="", help="path of the PKCS#11 library; empty: no KEKs in an HSM")
+    add("--pkcs11-token", default="", help="label of the token in it that keeps KEKs")
+    add("--pkcs11-pin-file", default="", help="file with the token's user PIN; read again when it changes")
+    add("--pkcs11-environment", default="", help="names of our own variables that the library gets, commas between")
     add("--workers", type=int, default=16, help="how many resources are reconciled at once")
     add("--log-format", choices=("json", "text"), default="json")
     add("--log-level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
@@ -86,6 +92,27 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> argpars
     return parsed
 
 
+def hsm(flags: argparse.Namespace, environment: Mapping[str, str]) -> Module | None:
+    """The token that the flags name; None when they name none.
+
+    Raises:
+        ValueError: they name half of one.
+    """
+    needed = {name: getattr(flags, name) for name in ("pkcs11_library", "pkcs11_token", "pkcs11_pin_file")}
+    variables = [name for name in flags.pkcs11_environment.split(",") if name]
+    if not any(needed.values()) and not variables:
+        return None
+    for name, value in needed.items():
+        if not value:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} is empty, but other flags name an HSM; write it too, or none of --pkcs11-*")
+    for name in variables:
+        if name not in environment:
+            raise ValueError(f"--pkcs11-environment names {name}, which is not set; set it or leave it out")
+    given = {name: environment[name] for name in variables}
+    return Module(flags.pkcs11_library, flags.pkcs11_token, Path(flags.pkcs11_pin_file), given)
+
+
 GC_THRESHOLDS = (50_000, 20, 50)
 """Allocations, and collections of the younger generations, after which cycles are looked for."""
 
@@ -103,6 +130,11 @@ def main() -> None:
     # goes into looking for cycles among them (bench/README.md).
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        module = hsm(flags, os.environ)
+    except ValueError as error:
+        print(f"roadstead-operator: {error}", file=sys.stderr)
+        sys.exit(USAGE)
     process = Process(
         Options(
             kubeconfig=flags.kubeconfig,
@@ -120,6 +152,7 @@ def main() -> None:
             lease_times=times,
             identity=flags.identity,
             workers=flags.workers,
+            hsm=module,
         )
     )
     try:

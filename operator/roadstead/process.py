@@ -7,6 +7,7 @@ tasks run beside kopf and not in its start-up hooks: those are cancelled five se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -29,6 +30,7 @@ from roadstead.admission.facts import FactFinder
 from roadstead.admission.keeper import CertificateFollower, CertificateKeeper
 from roadstead.admission.server import WebhookServer
 from roadstead.admission.tls import ServingTls
+from roadstead.api.keyring import KekProviderKind
 from roadstead.approvals.reconcile import ApprovalReconciler
 from roadstead.chat.bulkhead import Bulkhead
 from roadstead.chat.reconcile import ChatReconciler, regions_of
@@ -55,13 +57,20 @@ from roadstead.kernel.secrets import SecretVersions
 from roadstead.kernel.watch import Watcher
 from roadstead.keys import reconcile as keys
 from roadstead.keys.deks import Deks
+from roadstead.keys.kek import KekProvider
 from roadstead.keys.kek_kubernetes import KubernetesProvider
+from roadstead.keys.kek_pinned import Module, PinnedProvider
+from roadstead.keys.providers import Counted, NotConfigured
 from roadstead.regions.reconcile import RegionReconciler
 from roadstead.triggers import Kubeconfigs, Triggers
 
 KINDS = (REGIONS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, APPROVALS)
 RESYNC_INTERVAL = 3600.0
 """Seconds between two looks for deletions that kopf's watch may have missed."""
+NO_HSM = (
+    "spec.kek.provider is PKCS11, but this operator is not set up with a hardware security module; set "
+    "keys.pkcs11.library, keys.pkcs11.token and keys.pkcs11.pinSecret in the chart's values (flags --pkcs11-*)"
+)
 GRACE = 1.5
 """Seconds that a reconcile which is under way gets at a graceful stop; it is safe to cut at any point."""
 
@@ -87,6 +96,7 @@ class Options:
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
     identity: str = ""
     workers: int = 16
+    hsm: Module | None = None
 
 
 class Process:
@@ -108,6 +118,7 @@ class Process:
         self._tasks: list[asyncio.Task[Any]] = []
         self._kopf: asyncio.Task[Any] | None = None
         self._controller: asyncio.Task[None] | None = None
+        self._hsm = PinnedProvider(options.hsm, secrets.token_bytes, self._clock.monotonic) if options.hsm else None
 
     async def run(self) -> int:
         """Run until a signal or a fatal error; returns the exit code."""
@@ -208,8 +219,14 @@ class Process:
 
     def _key_rings(self, ctx: Context) -> keys.KeyRingReconciler:
         client, namespace = ctx.hub.client, self._options.namespace
-        provider = KubernetesProvider(client, namespace, secrets.token_bytes)
-        return keys.KeyRingReconciler(Deks(client, namespace, provider, secrets.token_bytes), secrets.token_bytes)
+        providers = {
+            KekProviderKind.KUBERNETES: KubernetesProvider(client, namespace, secrets.token_bytes),
+            KekProviderKind.PKCS11: self._hsm or NotConfigured(NO_HSM),
+        }
+        counted: dict[KekProviderKind, KekProvider] = {
+            kind: Counted(provider, partial(self._metrics.kek_failed, kind)) for kind, provider in providers.items()
+        }
+        return keys.KeyRingReconciler(Deks(client, namespace, counted, secrets.token_bytes), secrets.token_bytes)
 
     def _operations(self, rings: keys.KeyRingReconciler) -> tuple[Operation, ...]:
         """What an Approval can ask for: each room's own."""
@@ -321,6 +338,10 @@ class Process:
         kopf_stop: asyncio.Event,
     ) -> None:
         """Then everything that only reads."""
+        if self._hsm is not None:
+            with contextlib.suppress(TimeoutError):  # it ends with us, but by itself it leaves no key half made
+                async with asyncio.timeout(GRACE):
+                    await self._hsm.close()
         await regions.close()
         await ctx.hub.stop()
         await plain.close()

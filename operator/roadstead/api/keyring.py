@@ -88,6 +88,34 @@ class KeySchedule(Model):
         return None if self.cron is not None else self.every or DEFAULT_PERIOD
 
 
+class KekProviderKind(StrEnum):
+    """Where key-encryption keys live."""
+
+    KUBERNETES = "Kubernetes"
+    PKCS11 = "PKCS11"
+
+
+class KeyKek(Model):
+    """The key-encryption key (KEK): what versions are wrapped with in the hub."""
+
+    provider: KekProviderKind = Field(
+        default=KekProviderKind.KUBERNETES,
+        description="Kubernetes: KEKs lie in Secrets of the operator's namespace. PKCS11: they are made in the "
+        "hardware security module that the operator is set up with, and never leave it. Never changes.",
+        examples=["PKCS11"],
+    )
+    rotate_every: Annotated[Duration, Between("1h", "5y")] = Field(
+        default=parse_duration("90d"),
+        description="A new KEK so long after the present one was made. Every version that is stored is wrapped with it "
+        "anew; regions notice nothing. 1h to 5y.",
+    )
+    rotate_at: Moment | None = Field(
+        default=None,
+        description="One KEK more, at this moment: written as the present moment, now. It makes one.",
+        examples=["2026-11-23T12:00:00Z"],
+    )
+
+
 class KeyDistribution(StrEnum):
     """How the regions get the keys."""
 
@@ -124,6 +152,7 @@ class KeyRingSpec(Model):
         description="XAES-256-GCM: random nonces of 192 bits, no limit of messages. AES-256-GCM: where a reader knows "
         "nothing else; at most 2^32 messages with one version. It counts for versions that are made from now on.",
     )
+    kek: KeyKek = Field(default=KeyKek(), description="What versions are wrapped with in the hub.")
     distribution: KeyDistribution = Field(
         description="Cleartext: keysets lie in Secrets of the regions in the clear: whoever may read Secrets of the "
         "namespace there may read them. An encrypted distribution is not there yet; that is why it must be said in so "
@@ -186,11 +215,23 @@ class RingRegion(Model):
 
 
 class RingKek(Model):
-    """The key that the present versions are wrapped with."""
+    """The key that versions are wrapped with."""
 
     generation: Integer = Field(ge=1, le=MOST_VERSIONS, description="1, 2, ...: another one after each rotation.")
     operation: OperationId = Field(description="Of the intent that it was made for.")
-    fingerprint: Fingerprint = Field(description="AES-CMAC of fixed words; tells nothing of the key.")
+    fingerprint: Fingerprint | None = Field(
+        default=None,
+        description="AES-CMAC of fixed words; tells nothing of the key. Absent before anything is wrapped with it.",
+    )
+    provider: KekProviderKind | None = Field(default=None, description="Where it lives.")
+    since: Timestamp | None = Field(default=None, description="When it was asked for.")
+    next_rotation: Timestamp | None = Field(default=None, description="When the next one is due.")
+    wrapped: Integer = Field(
+        default=0, ge=0, le=MOST_VERSIONS, description="Number of stored versions that are wrapped with it."
+    )
+    stored: Integer = Field(
+        default=0, ge=0, le=MOST_VERSIONS, description="Number of versions that are stored, and have to be."
+    )
 
 
 class KeyRingStatus(Model):
@@ -309,4 +350,17 @@ KEY_RING_RULES = (
     ),
 )
 
-KEY_RING_CHANGES: tuple[ChangeRule, ...] = ()
+KEY_RING_CHANGES: tuple[ChangeRule, ...] = (
+    ChangeRule(
+        name="Keys do not move to another provider",
+        at="spec",
+        field="spec.kek.provider",
+        says="changes from {old} to {new}",
+        cure="write {old} again; docs/concepts/keys.md says how keys are moved",
+        found=lambda old, new: once(
+            old.spec.kek.provider is not new.spec.kek.provider, old=old.spec.kek.provider, new=new.spec.kek.provider
+        ),
+        cel="self.kek.provider == oldSelf.kek.provider",
+        values={"old": "oldSelf.kek.provider", "new": "self.kek.provider"},
+    ),
+)

@@ -101,6 +101,22 @@ class Metrics(QueueMetrics):
             "Age of the primary of the KeyRing where it is the oldest; 0 without one",
             registry=registry,
         )
+        self._kek_failures = Counter(
+            "roadstead_kek_provider_errors",
+            "Requests that a provider of KEKs did not fulfil, by reason",
+            ["provider", "reason"],
+            registry=registry,
+        )
+        self._oldest_kek = Gauge(
+            "roadstead_keyring_oldest_kek_age_seconds",
+            "Age of the KEK of the KeyRing where it is the oldest; 0 without one",
+            registry=registry,
+        )
+        self._kek_rewraps = Gauge(
+            "roadstead_keyring_kek_rewraps_remaining",
+            "Stored versions that are still to be wrapped with the present KEK",
+            registry=registry,
+        )
         self.webhook_certificate = Gauge(
             "roadstead_webhook_certificate_expiry_timestamp_seconds",
             "When the webhooks' certificate expires, in seconds since 1970; 0 while there is none",
@@ -148,6 +164,15 @@ class Metrics(QueueMetrics):
             for label, count in counts.items():
                 gauge.labels(label).set(count)
         self._oldest_primary.set(oldest_primary)
+
+    def observe_keks(self, oldest: float, remaining: int) -> None:
+        """Take the age of the oldest KEK in seconds, and how many versions are not wrapped with the present one."""
+        self._oldest_kek.set(oldest)
+        self._kek_rewraps.set(remaining)
+
+    def kek_failed(self, provider: str, reason: str) -> None:
+        """A provider of KEKs did not do what it was asked for."""
+        self._kek_failures.labels(provider, reason).inc()
 
     def forget_region(self, region: str) -> None:
         """The region is gone: so are its series."""

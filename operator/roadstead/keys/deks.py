@@ -1,7 +1,10 @@
 """The material of versions in the hub: random keys of our own, wrapped by a KEK, each in a Secret that never changes.
 
 A version's material is made once because its Secret is created once: its name has the ring's identity and the number in
-it. What was put there by somebody else does not carry the operation of the ledger's intent, and is never used.
+it. What was put there by somebody else does not carry the operation of the ledger's intent, and is never used. What is
+wrapped anew, with a later KEK, is a Secret of another name; only a version that is stored already gets one.
+
+KEKs are asked for in the same way: a Secret without content takes the generation, and says which operation it is for.
 """
 
 from __future__ import annotations
@@ -9,21 +12,25 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from roadstead.api.keyring import KekProviderKind
 from roadstead.api.keyversion import KeyType, KeyVersion
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.errors import Conflict, Terminal
 from roadstead.keys import kek as keks
+from roadstead.keys import kek_rotation
 from roadstead.keys.kek import Kek, KekName, KekProvider
 from roadstead.keys.ledger import RING_ID_LABEL
 from roadstead.keys.material import KEY_BYTES, Material, fingerprint, wrapping_context
+from roadstead.keys.stored import Dek, KekIntent, Meant, Stored
 
 ROLE_LABEL: Final = "roadstead.dev/key-role"
-ROLE: Final = "dek"
+DEK_ROLE: Final = "dek"
+INTENT_ROLE: Final = "kek-intent"
 _NUMBER: Final = "roadstead.dev/key-version"
 _OPERATION: Final = "roadstead.dev/operation"
 _KEY_TYPE: Final = "roadstead.dev/key-type"
@@ -32,26 +39,9 @@ _RING: Final = "roadstead.dev/keyring"
 _KEK_GENERATION: Final = "roadstead.dev/kek-generation"
 _KEK_OPERATION: Final = "roadstead.dev/kek-operation"
 _KEK_FINGERPRINT: Final = "roadstead.dev/kek-fingerprint"
+_KEK_PROVIDER: Final = "roadstead.dev/kek-provider"
+_SINCE: Final = "roadstead.dev/since"
 _WRAPPED: Final = "wrapped"
-
-
-@dataclass(frozen=True, slots=True)
-class Dek:
-    """A version's material as it is stored.
-
-    Attributes:
-        number: of the version.
-        key_type: what it encrypts with.
-        operation: of the intent that it was made for.
-        fingerprint: of the material, as whoever made it wrote; proved when it is opened.
-        kek: what it is wrapped with.
-    """
-
-    number: int
-    key_type: KeyType
-    operation: str
-    fingerprint: str
-    kek: Kek
 
 
 class Deks:
@@ -60,56 +50,82 @@ class Deks:
     Args:
         client: the hub.
         namespace: the operator's.
-        provider: of the KEKs.
+        providers: of KEKs; one for each kind, also where it can only say that it is not set up.
         random: so many unpredictable bytes.
     """
 
     def __init__(
-        self, client: ClusterClient, namespace: str, provider: KekProvider, random: Callable[[int], bytes]
+        self,
+        client: ClusterClient,
+        namespace: str,
+        providers: Mapping[KekProviderKind, KekProvider],
+        random: Callable[[int], bytes],
     ) -> None:
         self._client = client
         self._namespace = namespace
-        self._provider = provider
+        self._providers = providers
         self._random = random
 
-    async def stored(self, ring_id: str) -> dict[int, Dek]:
-        """What is there of a ring, by number. Secrets that do not say what they are, are left out."""
-        found = {}
-        labels = f"{ROLE_LABEL}={ROLE},{RING_ID_LABEL}={ring_id}"
-        pages = self._client.pages(objects.SECRETS, self._namespace, labels=labels, metadata_only=True)
+    async def stored(self, ring_id: str, entries: Mapping[int, KeyVersion]) -> Stored:
+        """What is there of a ring. Secrets that do not say what they are, are left out.
+
+        Args:
+            ring_id: of the ring.
+            entries: its ledger.
+        """
+        copies, intents = [], []
+        pages = self._client.pages(
+            objects.SECRETS, self._namespace, labels=f"{RING_ID_LABEL}={ring_id}", metadata_only=True
+        )
         async for items, _ in pages:
             for item in items:
-                dek = _dek(item["metadata"], ring_id)
-                if dek is not None and item["metadata"]["name"] == secret_name(ring_id, dek.number):
-                    found[dek.number] = dek
-        return found
+                metadata = item["metadata"]
+                match (metadata.get("labels") or {}).get(ROLE_LABEL):
+                    case "dek" if (dek := _dek(metadata, ring_id)) is not None:
+                        copies.append(dek)
+                    case "kek-intent" if (intent := _intent(metadata, ring_id)) is not None:
+                        intents.append(intent)
+        meant = {
+            number: Meant(entry.spec.operation, entry.status.fingerprint or "") for number, entry in entries.items()
+        }
+        return Stored(copies, intents, meant)
 
-    async def make(self, entry: KeyVersion, known: Mapping[int, Dek]) -> None:
+    async def make(self, entry: KeyVersion, known: Stored, provider: KekProviderKind) -> None:
         """Make the material of a version whose number was taken, unless it is there.
 
         Args:
             entry: of the ledger.
             known: what is stored of the ring.
+            provider: where the first KEK of a ring is made.
 
         Raises:
             Terminal: a Secret of its name is there, and was made for another intent.
         """
         spec = entry.spec
-        kek = await self._kek(spec.ring_id, spec.operation, known)
+        # The first KEK is made for the intent of the first version, which is in the ledger.
+        intent = kek_rotation.present(known, {}) or KekIntent(1, spec.operation, provider, None)
+        kek = await self._kek(spec.ring_id, intent, known)
         material = Material(spec.number, spec.key_type, self._random(KEY_BYTES))
-        wrapped = await self._provider.wrap(kek, material.key, wrapping_context(spec.ring_id, spec.number))
-        body = self._secret(entry, material, kek, wrapped)
-        try:
-            await self._client.create(objects.SECRETS, self._namespace, body, manager=objects.FIELD_MANAGER)
-        except Conflict:
-            name = secret_name(spec.ring_id, spec.number)
-            found = await self._client.get(objects.SECRETS, self._namespace, name, metadata_only=True)
-            theirs = _dek(found["metadata"], spec.ring_id)
-            if theirs is None or theirs.operation != spec.operation:
-                raise Terminal(
-                    f"Secret {self._namespace}/{name} exists and was not made for KeyVersion "
-                    f"{entry.metadata.namespace}/{entry.metadata.name}; delete it"
-                ) from None
+        context = wrapping_context(spec.ring_id, spec.number)
+        wrapped = await self._providers[intent.provider].wrap(kek, material.key, context)
+        dek = Dek(
+            number=spec.number,
+            key_type=spec.key_type,
+            operation=spec.operation,
+            fingerprint=fingerprint(spec.ring_id, material),
+            kek=kek,
+            provider=intent.provider,
+            ring=f"{entry.metadata.namespace}/{spec.ring}",
+            # Whatever it is wrapped with: two that make it at once must want the same name.
+            secret=secret_name(spec.ring_id, spec.number),
+            uid="",
+        )
+        there = await self._create(dek, wrapped)
+        if there is None or there.operation != spec.operation:
+            raise Terminal(
+                f"Secret {self._namespace}/{dek.secret} exists and was not made for KeyVersion "
+                f"{entry.metadata.namespace}/{entry.metadata.name}; delete it"
+            )
 
     async def open(self, ring_id: str, deks: Iterable[Dek]) -> list[Material]:
         """The material itself, of versions that are stored.
@@ -119,13 +135,138 @@ class Deks:
         """
         return list(await gathered(self._open(ring_id, dek) for dek in deks))
 
+    # --- the KEK
+
+    async def ask_for_kek(
+        self, ring_id: str, ring: str, generation: int, provider: KekProviderKind, now: datetime
+    ) -> KekIntent:
+        """Write down that a KEK is to be made.
+
+        Args:
+            ring_id: of the ring.
+            ring: its namespace and name, for people.
+            generation: the least that it may have. What the provider has by chance of a larger one is left alone.
+            provider: where it will be made; looked at first, so that nothing is begun with one that is away.
+            now: in UTC.
+
+        Raises:
+            Conflict: somebody has asked for this generation.
+        """
+        there = (kek.name.generation for kek in await self._providers[provider].keks(ring_id))
+        intent = KekIntent(max(generation, *(number + 1 for number in there), 1), self._random(8).hex(), provider, now)
+        body = {
+            "metadata": {
+                "name": intent_name(ring_id, intent.generation),
+                "namespace": self._namespace,
+                "labels": _labels(ring_id, INTENT_ROLE),
+                "annotations": {
+                    _RING: ring,
+                    _KEK_GENERATION: str(intent.generation),
+                    _KEK_OPERATION: intent.operation,
+                    _KEK_PROVIDER: provider.value,
+                    # To the microsecond: one that came back a little older than it was would be due again.
+                    _SINCE: now.astimezone(UTC).isoformat(),
+                },
+            },
+            "type": "roadstead.dev/kek-intent",
+            "immutable": True,
+        }
+        await self._client.create(objects.SECRETS, self._namespace, body, manager=objects.FIELD_MANAGER)
+        return intent
+
+    async def rewrap(self, ring_id: str, dek: Dek, under: KekIntent, known: Stored) -> Dek:
+        """Make a copy of a version under another KEK; the one that is there stays.
+
+        Raises:
+            Terminal: a Secret of the copy's name is there and is none.
+        """
+        (material,) = await self.open(ring_id, [dek])
+        kek = await self._kek(ring_id, under, known)
+        wrapped = await self._providers[under.provider].wrap(kek, material.key, wrapping_context(ring_id, dek.number))
+        copy = Dek(
+            number=dek.number,
+            key_type=dek.key_type,
+            operation=dek.operation,
+            fingerprint=dek.fingerprint,
+            kek=kek,
+            provider=under.provider,
+            ring=dek.ring,
+            secret=secret_name(ring_id, dek.number, under.name(ring_id)),
+            uid="",
+        )
+        there = await self._create(copy, wrapped)
+        if there is None or (there.operation, there.fingerprint) != (dek.operation, dek.fingerprint):
+            raise Terminal(f"Secret {self._namespace}/{copy.secret} exists and is no copy of {dek.secret}; delete it")
+        return there
+
+    async def drop(self, ring_id: str, old: Dek, kept: Dek) -> None:
+        """Delete a copy, once another of the same material was read back and opened.
+
+        Raises:
+            ProviderRefuses: the other one cannot be opened.
+        """
+        await self.open(ring_id, [kept])
+        if (kept.number, kept.fingerprint) != (old.number, old.fingerprint) or kept.secret == old.secret:
+            raise ValueError(f"{kept.secret} is no copy of {old.secret}")
+        await self._client.delete(objects.SECRETS, self._namespace, old.secret, uid=old.uid)
+
+    # --- what goes for ever
+
+    async def remove(self, ring_id: str, number: int) -> None:
+        """Delete every Secret of a version, also one that is somebody's: what is left of it is in old backups."""
+        for copy in (await self.stored(ring_id, {})).copies:
+            if copy.number == number:
+                await self._client.delete(objects.SECRETS, self._namespace, copy.secret, uid=copy.uid)
+
+    async def listed(self, ring_id: str, provider: KekProviderKind) -> tuple[Kek, ...]:
+        """Every KEK of a ring in a provider."""
+        return await self._providers[provider].keks(ring_id)
+
+    async def shred(self, ring_id: str, up_to: int) -> tuple[Kek, ...]:
+        """Destroy the KEKs up to a generation that nothing is wrapped with: backups that they opened are worth nothing.
+
+        The newest that was asked for stays. Where a KEK may be that cannot be looked at now, an error says so, and the
+        rest is not touched.
+
+        Returns:
+            What was destroyed.
+        """
+        stored = await self.stored(ring_id, {})
+        needed = {copy.provider for copy in stored.copies} | {intent.provider for intent in stored.intents}
+        found = []
+        for kind, provider in self._providers.items():
+            try:
+                found.append((provider, await provider.keks(ring_id)))
+            except keks.ProviderRefuses as error:
+                if kind in needed or error.reason is not keks.Reason.NOT_CONFIGURED:
+                    raise
+        gone = []
+        for provider, there in found:
+            for kek in kek_rotation.unused(there, stored, up_to):
+                await provider.destroy(kek)
+                gone.append(kek)
+        return tuple(gone)
+
+    async def destroy(self, kek: Kek, provider: KekProviderKind) -> None:
+        """Destroy one KEK."""
+        await self._providers[provider].destroy(kek)
+
     async def _open(self, ring_id: str, dek: Dek) -> Material:
-        secret = await self._client.get(objects.SECRETS, self._namespace, secret_name(ring_id, dek.number))
+        try:
+            return await self._opened(ring_id, dek)
+        except keks.ProviderRefuses as error:
+            if error.reason is not keks.Reason.DAMAGED:
+                raise
+            words = f"Secret {self._namespace}/{dek.secret}: {error}"
+            raise keks.ProviderRefuses(error.reason, words) from None
+
+    async def _opened(self, ring_id: str, dek: Dek) -> Material:
+        secret = await self._client.get(objects.SECRETS, self._namespace, dek.secret)
         try:
             wrapped = b64decode((secret.get("data") or {})[_WRAPPED], validate=True)
         except (KeyError, TypeError, binascii.Error):
             raise keks.damaged() from None
-        key = await self._provider.unwrap(dek.kek, wrapped, wrapping_context(ring_id, dek.number))
+        key = await self._providers[dek.provider].unwrap(dek.kek, wrapped, wrapping_context(ring_id, dek.number))
         if len(key) != KEY_BYTES:
             raise keks.damaged()
         material = Material(dek.number, dek.key_type, key)
@@ -133,56 +274,93 @@ class Deks:
             raise keks.damaged()
         return material
 
-    async def _kek(self, ring_id: str, operation: str, known: Mapping[int, Dek]) -> Kek:
-        """What the newest version is wrapped with; the first version of a ring gets a KEK of its own operation."""
-        if known:
-            return known[max(known)].kek
+    async def _kek(self, ring_id: str, intent: KekIntent, known: Stored) -> Kek:
+        """The KEK of an intent: the one that something is wrapped with, or else one that is made now."""
+        if (kek := kek_rotation.used(known, intent)) is not None:
+            return kek
         # Two that make it at once make it for one operation; either may be used, since each version says which.
-        return (await self._provider.ensure(KekName(ring_id, 1, operation)))[0]
+        return (await self._providers[intent.provider].ensure(intent.name(ring_id)))[0]
 
-    def _secret(self, entry: KeyVersion, material: Material, kek: Kek, wrapped: bytes) -> dict[str, Any]:
-        spec = entry.spec
-        return {
+    async def _create(self, dek: Dek, wrapped: bytes) -> Dek | None:
+        """Make the Secret of a version; what is there in its place, when one of that name is."""
+        ring_id = dek.kek.name.ring
+        body = {
             "metadata": {
-                "name": secret_name(spec.ring_id, spec.number),
+                "name": dek.secret,
                 "namespace": self._namespace,
-                "labels": {
-                    objects.MANAGED_BY_LABEL: objects.MANAGED_BY,
-                    ROLE_LABEL: ROLE,
-                    RING_ID_LABEL: spec.ring_id,
-                },
+                "labels": _labels(ring_id, DEK_ROLE),
                 "annotations": {
-                    _RING: f"{entry.metadata.namespace}/{spec.ring}",
-                    _NUMBER: str(spec.number),
-                    _OPERATION: spec.operation,
-                    _KEY_TYPE: spec.key_type.value,
-                    _FINGERPRINT: fingerprint(spec.ring_id, material),
-                    _KEK_GENERATION: str(kek.name.generation),
-                    _KEK_OPERATION: kek.name.operation,
-                    _KEK_FINGERPRINT: kek.fingerprint,
+                    _RING: dek.ring,
+                    _NUMBER: str(dek.number),
+                    _OPERATION: dek.operation,
+                    _KEY_TYPE: dek.key_type.value,
+                    _FINGERPRINT: dek.fingerprint,
+                    _KEK_GENERATION: str(dek.kek.name.generation),
+                    _KEK_OPERATION: dek.kek.name.operation,
+                    _KEK_FINGERPRINT: dek.kek.fingerprint,
+                    _KEK_PROVIDER: dek.provider.value,
                 },
             },
             "type": "roadstead.dev/dek",
             "immutable": True,
             "data": {_WRAPPED: b64encode(wrapped).decode()},
         }
+        try:
+            made = await self._client.create(objects.SECRETS, self._namespace, body, manager=objects.FIELD_MANAGER)
+        except Conflict:
+            made = await self._client.get(objects.SECRETS, self._namespace, dek.secret, metadata_only=True)
+        return _dek(made["metadata"], ring_id)
 
 
-def secret_name(ring_id: str, number: int) -> str:
-    """Name of the Secret with a version's wrapped material, in the operator's namespace."""
-    return f"dek-{ring_id}-v{number}"
+def secret_name(ring_id: str, number: int, rewrapped: KekName | None = None) -> str:
+    """Name of a Secret with a version's wrapped material, in the operator's namespace.
+
+    Args:
+        ring_id: of the ring.
+        number: of the version.
+        rewrapped: what it was wrapped with anew; None: it is as it was made.
+    """
+    # With the operation: after an intent was lost there may be two KEKs of one generation, and a copy under each.
+    again = f"-k{rewrapped.generation}-{rewrapped.operation}" if rewrapped is not None else ""
+    return f"dek-{ring_id}-v{number}{again}"
+
+
+def intent_name(ring_id: str, generation: int) -> str:
+    """Name of the Secret that says that a KEK was asked for: creating it is the compare-and-swap."""
+    return f"kek-intent-{ring_id}-{generation}"
+
+
+def _labels(ring_id: str, role: str) -> dict[str, str]:
+    return {objects.MANAGED_BY_LABEL: objects.MANAGED_BY, ROLE_LABEL: role, RING_ID_LABEL: ring_id}
 
 
 def _dek(metadata: Mapping[str, Any], ring_id: str) -> Dek | None:
     said = metadata.get("annotations") or {}
     try:
         name = KekName(ring_id, int(said[_KEK_GENERATION]), said[_KEK_OPERATION])
-        return Dek(
-            int(said[_NUMBER]),
-            KeyType(said[_KEY_TYPE]),
-            said[_OPERATION],
-            said[_FINGERPRINT],
-            Kek(name, said[_KEK_FINGERPRINT]),
+        dek = Dek(
+            number=int(said[_NUMBER]),
+            key_type=KeyType(said[_KEY_TYPE]),
+            operation=said[_OPERATION],
+            fingerprint=said[_FINGERPRINT],
+            kek=Kek(name, said[_KEK_FINGERPRINT]),
+            provider=KekProviderKind(said[_KEK_PROVIDER]),
+            ring=said[_RING],
+            secret=metadata["name"],
+            uid=metadata["uid"],
         )
     except (KeyError, ValueError):
         return None
+    names = (secret_name(ring_id, dek.number), secret_name(ring_id, dek.number, name))
+    return dek if dek.secret in names else None
+
+
+def _intent(metadata: Mapping[str, Any], ring_id: str) -> KekIntent | None:
+    said = metadata.get("annotations") or {}
+    try:
+        since = datetime.fromisoformat(said[_SINCE])
+        provider = KekProviderKind(said[_KEK_PROVIDER])
+        intent = KekIntent(int(said[_KEK_GENERATION]), said[_KEK_OPERATION], provider, since)
+    except (KeyError, ValueError):
+        return None
+    return intent if metadata["name"] == intent_name(ring_id, intent.generation) and since.tzinfo else None

@@ -88,6 +88,7 @@ class KekProvider(Protocol):
 class Reason(StrEnum):
     """Why a provider does not do what it should, in one word: for conditions and labels of metrics."""
 
+    NOT_CONFIGURED = "ProviderNotConfigured"
     UNREACHABLE = "ProviderUnreachable"
     TIMED_OUT = "ProviderTimedOut"
     CRASHED = "ProviderCrashed"
@@ -96,6 +97,7 @@ class Reason(StrEnum):
     TOKEN_MISSING = "TokenMissing"  # noqa: S105 - no password
     TOKEN_AMBIGUOUS = "TokenAmbiguous"  # noqa: S105
     TOKEN_FULL = "TokenFull"  # noqa: S105
+    PIN_UNREADABLE = "PinUnreadable"
     PIN_WRONG = "PinWrong"
     PIN_LOCKED = "PinLocked"
     PIN_UNSET = "PinNotSet"

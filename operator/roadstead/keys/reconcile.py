@@ -38,10 +38,13 @@ from roadstead.keys.decide import (
     Wait,
     decide,
 )
-from roadstead.keys.deks import Dek, Deks
+from roadstead.keys.deks import Deks
+from roadstead.keys.kek_keeper import KekKeeper, Kept
+from roadstead.keys.kek_rotation import Rules, View
 from roadstead.keys.material import Material
 from roadstead.keys.place import Place
 from roadstead.keys.schedule import Turn
+from roadstead.keys.stored import Stored
 from roadstead.keys.versions import Version
 
 SKEW: Final = timedelta(seconds=30)
@@ -62,7 +65,7 @@ class _Pass:
     ring: KeyRing
     ring_id: str
     owner: Owner
-    deks: dict[int, Dek]
+    deks: Stored
     places: dict[str, Place]
     turn: Turn
 
@@ -99,6 +102,7 @@ class KeyRingReconciler:
 
     def __init__(self, deks: Deks, random: Callable[[int], bytes]) -> None:
         self._deks = deks
+        self._keeper = KekKeeper(deks)
         self._random = random
         self._parsed: dict[Key, tuple[int, KeyVersion]] = {}
 
@@ -146,7 +150,7 @@ class KeyRingReconciler:
 
     async def _advance(self, key: Key, ring: KeyRing, ring_id: str, ctx: Context) -> Result:
         entries = self._ledger(key.namespace, ring_id, ctx)
-        deks = await self._deks.stored(ring_id)
+        kept = await self._keep_kek(key, ring, ring_id, entries, ctx)
         names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
         owner = Owner(ctx.hub_id, key, ring.metadata.uid)
         wanted = frozenset(ring.spec.regions)
@@ -156,7 +160,7 @@ class KeyRingReconciler:
         versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         now = ctx.clock.now()
         turn = _turn(ring, ring_id, versions, now)
-        work = _Pass(key, ctx, ring, ring_id, owner, deks, {at.name: at for at in places}, turn)
+        work = _Pass(key, ctx, ring, ring_id, owner, kept.stored, {at.name: at for at in places}, turn)
         problem: Wait | None = None
         error: RoadsteadError | None = None
         try:
@@ -171,8 +175,10 @@ class KeyRingReconciler:
             for ended in await gathered(self._attempt(step, work, entries) for step in decision.steps):
                 again |= ended.again
                 problem, error = problem or ended.problem, error or ended.error
-        if again:
+        if again or kept.again:
             ctx.queue.add(key)
+        if kept.error is not None:
+            problem, error = problem or Wait(Reason.PROVIDER_FAILED, str(kept.error)), error or kept.error
         for action in (self._offer_receipts, self._empty_left):
             await gathered(self._in_region(at, work, action) for at in list(work.places.values()))
         entries = self._ledger(key.namespace, ring_id, ctx)
@@ -184,13 +190,27 @@ class KeyRingReconciler:
             decision=decision,
             regions=tuple(place.facts(at, after) for at in work.places.values()),
             next=work.turn.next,
-            kek=deks[max(deks)].kek if deks else None,
+            kek=kept.state,
             problem=problem,
         )
         await self._write(key, facts, ctx)
         if error is not None:
             raise error  # it is said in the status; the queue knows when to try again
-        return Result(requeue_after=_look_again(facts, now))
+        return Result(requeue_after=_look_again(facts, now, kept.after))
+
+    async def _keep_kek(
+        self, key: Key, ring: KeyRing, ring_id: str, entries: Mapping[int, KeyVersion], ctx: Context
+    ) -> Kept:
+        """Wrap what is stored with the KEK that it should be wrapped with."""
+        now, said = ctx.clock.now(), ring.spec.kek
+        begun = {e.spec.operation: e.status.staged_at or e.status.since or now for e in entries.values()}
+        rules = Rules(said.provider, said.rotate_every, said.rotate_at)
+        view = View(rules, await self._deks.stored(ring_id, entries), begun, _clock_agrees(ctx))
+
+        async def say(reason: str, note: str) -> None:
+            await ctx.events.emit(_body(key, ring), KEY_RINGS.kind, reason=reason, note=note, action="RotateKek")
+
+        return await self._keeper.keep(ring_id, f"{key.namespace}/{key.name}", view, ctx.clock, say)
 
     async def _attempt(self, step: Step, work: _Pass, entries: Mapping[int, KeyVersion]) -> _Ended:
         """Do one step; the others go on whatever comes of it."""
@@ -230,7 +250,7 @@ class KeyRingReconciler:
                 made = await ctx.hub.client.create(KEY_VERSIONS, key.namespace, body, manager=objects.FIELD_MANAGER)
                 ctx.resources.upsert(KEY_VERSIONS.kind, made)
             case MakeMaterial(number):
-                await self._deks.make(entries[number], work.deks)
+                await self._deks.make(entries[number], work.deks, work.ring.spec.kek.provider)
             case Move(version, to, fingerprint):
                 name = Key(KEY_VERSIONS.kind, key.namespace, entries[version.number].metadata.name)
                 stored = ctx.resources.get(name)
@@ -242,7 +262,9 @@ class KeyRingReconciler:
                 )
                 ctx.resources.upsert(KEY_VERSIONS.kind, made)
                 note = f"version {version.number} goes from {version.phase} to {to}"
-                await ctx.events.emit(_body(work), KEY_RINGS.kind, reason=f"Version{to}", note=note, action="Rotate")
+                await ctx.events.emit(
+                    _body(key, work.ring), KEY_RINGS.kind, reason=f"Version{to}", note=note, action="Rotate"
+                )
             case Distribute(region, _, after):
                 return await self._distribute(region, after, work)
         return True
@@ -379,15 +401,19 @@ def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyV
         # What was made for another intent is not the version's material, whatever it says.
         if number not in entries or dek.operation == entries[number].spec.operation
     }
-    ahead = ctx.hub.client.clock_ahead
     return Ring(
         versions=versions,
         regions=tuple(place.view(at) for at in work.places.values() if _counts(at, ctx)),
         policy=Policy(spec.lead, spec.soak, spec.retention, SKEW),
         turn=work.turn,
         material=ours,
-        clock_agrees=ahead is None or abs(ahead) <= SKEW.total_seconds(),
+        clock_agrees=_clock_agrees(ctx),
     )
+
+
+def _clock_agrees(ctx: Context) -> bool:
+    ahead = ctx.hub.client.clock_ahead
+    return ahead is None or abs(ahead) <= SKEW.total_seconds()
 
 
 def _counts(at: Place, ctx: Context) -> bool:
@@ -404,14 +430,27 @@ def _trouble(step: Step, error: RoadsteadError) -> Wait:
     )
 
 
-def _look_again(facts: derived.Facts, now: datetime) -> float | None:
-    """Seconds after which something may be different although nothing tells so."""
+def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> float | None:
+    """Seconds after which something may be different although nothing tells so.
+
+    Args:
+        facts: of this pass.
+        now: in UTC.
+        planned: seconds after which something is to be done for the KEK; None: nothing is.
+    """
     moments = [wait.until for wait in facts.decision.waits if wait.until is not None]
     moments += [facts.next] if facts.next is not None else []
     retention = facts.ring.spec.retention
     if retention is not None:
         moments += [v.since + retention + SKEW for v in facts.versions if v.phase is KeyPhase.DRAINING]
+    due = facts.kek.next
+    if due is not None and due > now:
+        moments.append(due)
     delays = [max(0.05, (moment - now).total_seconds()) for moment in moments]
+    if due is not None and due <= now:
+        delays.append(REGION_RETRY)  # the clock says no, or the provider does
+    if planned is not None:
+        delays.append(planned)
     reasons = {wait.reason for wait in facts.decision.waits}
     if reasons & {Reason.NOT_PROVED, Reason.OLD_PRIMARY_IN_USE}:
         delays.append(PROOF_POLL)
@@ -420,7 +459,7 @@ def _look_again(facts: derived.Facts, now: datetime) -> float | None:
     return min(delays, default=None)
 
 
-def _body(work: _Pass) -> dict[str, Any]:
+def _body(key: Key, ring: KeyRing) -> dict[str, Any]:
     """What an event about the ring needs to know of it."""
-    metadata = {"namespace": work.key.namespace, "name": work.key.name, "uid": work.ring.metadata.uid}
+    metadata = {"namespace": key.namespace, "name": key.name, "uid": ring.metadata.uid}
     return {"apiVersion": KEY_RINGS.api_version, "kind": KEY_RINGS.kind, "metadata": metadata}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ from roadstead.api.keyversion import KeyPhase as Phase
 from roadstead.api.ranges import as_ranges
 from roadstead.keys import versions as life
 from roadstead.keys.decide import Decision, Keyset, Wait, target
-from roadstead.keys.kek import Kek
+from roadstead.keys.kek_rotation import KekState
 from roadstead.keys.versions import Version
 
 STALLED: Final = frozenset({Reason.LEDGER_BEHIND, Reason.MATERIAL_LOST, Reason.CLOCKS_DIFFER, Reason.PROVIDER_FAILED})
@@ -60,7 +60,7 @@ class Facts:
         decision: what was decided in it.
         regions: of the spec, and those that are being left.
         next: when the next slot begins.
-        kek: what the newest version is wrapped with; None before there is one.
+        kek: what versions are wrapped with.
         problem: what kept a step from being carried out, with the cure; None: nothing.
     """
 
@@ -70,7 +70,7 @@ class Facts:
     decision: Decision
     regions: tuple[RegionFacts, ...]
     next: datetime | None
-    kek: Kek | None = None
+    kek: KekState = field(default_factory=KekState)
     problem: Wait | None = None
 
 
@@ -96,7 +96,7 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "next_rotation": facts.next,
             "blocked_by": _in_a_word(blocking) if blocking else "",
             "waits": _waits(waits, facts.ring.status.waits, now),
-            "kek": _kek(facts.kek) if facts.kek is not None else None,
+            "kek": _kek(facts.kek),
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
         }
@@ -163,8 +163,19 @@ def _waits(waits: Sequence[Wait], known: Sequence[RingWait], now: datetime) -> t
     return tuple(found.values())[:MAX_WAITS]
 
 
-def _kek(kek: Kek) -> RingKek:
-    return RingKek(generation=kek.name.generation, operation=kek.name.operation, fingerprint=kek.fingerprint)
+def _kek(state: KekState) -> RingKek | None:
+    if (intent := state.intent) is None:
+        return None
+    return RingKek(
+        generation=intent.generation,
+        operation=intent.operation,
+        fingerprint=state.kek.fingerprint if state.kek else None,
+        provider=intent.provider,
+        since=intent.since,
+        next_rotation=state.next,
+        wrapped=state.wrapped,
+        stored=state.of,
+    )
 
 
 def _in_a_word(wait: Wait) -> str:

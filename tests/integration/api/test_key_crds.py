@@ -10,6 +10,7 @@ import pytest
 
 from api_key_cases import (
     MARKED,
+    RING_CHANGES,
     RINGS_BROKEN,
     RINGS_KEPT,
     RINGS_REFUSED,
@@ -183,6 +184,19 @@ def test_a_forbidden_edit_of_a_version(
         assert word in said
     # Nothing else: a rule's message is found by its cure.
     assert sum(said.count(cure) for cure in ("; write", "; let the operator")) == len(words), said
+
+
+@pytest.mark.parametrize(("before", "after", "words"), [pytest.param(*case, id=case[2]) for case in RING_CHANGES])
+def test_a_forbidden_edit_of_a_ring(
+    api: Api, namespace: str, made: list[Body], before: Edits, after: Edits, words: str
+) -> None:
+    stored = api.request("POST", folder(ring(namespace=namespace)), ring(namespace=namespace, **before))
+    made.append(stored)
+    with pytest.raises(ApiError) as caught:
+        replace(api, stored, ring(namespace=namespace, **after))
+    assert caught.value.status == http.HTTPStatus.UNPROCESSABLE_ENTITY
+    assert words in str(caught.value)
+    assert str(caught.value).count("; write") == 1, caught.value
 
 
 @pytest.mark.parametrize(("word", "before", "after"), [pytest.param(*case, id=case[0]) for case in VERSION_EDITS])

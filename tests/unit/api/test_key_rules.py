@@ -8,6 +8,7 @@ import pytest
 
 from api_key_cases import (
     MARKED,
+    RING_CHANGES,
     RINGS_BROKEN,
     RINGS_KEPT,
     RINGS_REFUSED,
@@ -99,6 +100,14 @@ def test_a_permitted_edit_of_a_version(word: str, before: Edits, after: Edits) -
     parse_change("KeyVersion", key_version(**before), key_version(**after))
 
 
+@pytest.mark.parametrize(("before", "after", "words"), [pytest.param(*case, id=case[2]) for case in RING_CHANGES])
+def test_a_forbidden_edit_of_a_ring(before: Edits, after: Edits, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_change("KeyRing", ring(**before), ring(**after))
+    (problem,) = caught.value.problems
+    assert words in str(problem)
+
+
 def test_there_are_the_steps_of_the_table_and_no_others() -> None:
     for was in KeyPhase:
         for to in KeyPhase:
@@ -123,7 +132,11 @@ def test_every_rule_of_both_kinds_is_broken_above() -> None:
         for before, after, _ in VERSION_CHANGES
     ]
     assert [rule.name for rule in KEY_VERSION_CHANGES if not any(rule.problems(*edit) for edit in edits)] == []
-    assert KEY_RING_CHANGES == ()
+    ring_edits = [
+        (KeyRing.model_validate(ring(**before)), KeyRing.model_validate(ring(**after)))
+        for before, after, _ in RING_CHANGES
+    ]
+    assert [rule.name for rule in KEY_RING_CHANGES if not any(rule.problems(*edit) for edit in ring_edits)] == []
 
 
 @pytest.mark.parametrize(("edits", "field", "words"), RINGS_THAT_NEVER_ROTATE)
@@ -137,7 +150,7 @@ def test_a_schedule_that_never_comes_true_is_refused(edits: Edits, field: str, w
 
 def test_only_what_needs_a_calendar_is_left_to_the_webhook() -> None:
     """There is none for KeyVersion."""
-    rules: list[Rule | ChangeRule] = [*KEY_RING_RULES, *KEY_VERSION_RULES, *KEY_VERSION_CHANGES]
+    rules: list[Rule | ChangeRule] = [*KEY_RING_RULES, *KEY_RING_CHANGES, *KEY_VERSION_RULES, *KEY_VERSION_CHANGES]
     assert [rule.name for rule in rules if not rule.cel] == ["A schedule's time zone exists", "A schedule comes true"]
 
 

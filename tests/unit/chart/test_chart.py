@@ -257,7 +257,7 @@ def test_who_does_not_keep_certificates_may_not(name: str) -> None:
     verbs = granted(named(objects, "ClusterRole", "roadstead-operator")["rules"])
     assert ("admissionregistration.k8s.io", "validatingwebhookconfigurations") not in verbs
     # Keys are made, in Secrets, and never written again.
-    assert granted(named(objects, "Role")["rules"])["", "secrets"] & WRITES == {"create"}
+    assert granted(named(objects, "Role")["rules"])["", "secrets"] & WRITES == {"create", "delete"}
 
 
 def test_a_member_gets_an_account_with_the_rights_of_children_and_no_more() -> None:

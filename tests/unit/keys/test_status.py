@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from roadstead.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
-from roadstead.api.keyring import KeyRing, KeyRingStatus
+from roadstead.api.keyring import KekProviderKind, KeyRing, KeyRingStatus
 from roadstead.api.keyversion import KeyPhase
 from roadstead.api.parse import dump, parse
 from roadstead.keys.decide import Decision, Wait, target
 from roadstead.keys.gauges import gauges
-from roadstead.keys.kek import Kek, KekName
+from roadstead.keys.kek import Kek
+from roadstead.keys.kek_rotation import KekState
 from roadstead.keys.status import Facts, RegionFacts, deleting, derive, invalid
+from roadstead.keys.stored import KekIntent
 from roadstead.keys.versions import Version
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -146,9 +148,21 @@ def test_until_the_keysets_are_written_it_is_not_at_rest() -> None:
 
 def test_it_says_what_versions_are_wrapped_with() -> None:
     assert derive(facts(), NOON).kek is None
-    kek = Kek(KekName("r0123456789ab", 2, "0123456789abcdef"), "ab" * 16)
-    said = dump(derive(replace(facts(), kek=kek), NOON))["kek"]
-    assert said == {"generation": 2, "operation": "0123456789abcdef", "fingerprint": "ab" * 16}
+    intent = KekIntent(2, "0123456789abcdef", KekProviderKind.PKCS11, NOON - timedelta(days=1))
+    said = {
+        "generation": 2,
+        "operation": "0123456789abcdef",
+        "provider": "PKCS11",
+        "since": "2026-02-28T12:00:00Z",
+        "nextRotation": "2026-05-29T12:00:00Z",
+        "wrapped": 1,
+        "stored": 3,
+    }
+    state = KekState(intent, None, NOON + timedelta(days=89), 1, 3)
+    assert dump(derive(replace(facts(), kek=state), NOON))["kek"] == said
+    kek = Kek(intent.name("r0123456789ab"), "ab" * 16)
+    told_of = dump(derive(replace(facts(), kek=replace(state, kek=kek)), NOON))["kek"]
+    assert told_of == {**said, "fingerprint": "ab" * 16}
 
 
 def test_deletion_and_a_bad_spec_keep_what_is_known() -> None:
