@@ -99,6 +99,8 @@ class Reason(StrEnum):
     LEAD = "Lead"
     SOAK = "Soak"
     CLOCKS_DIFFER = "ClocksDiffer"
+    REGION_EXCLUDED = "RegionExcluded"
+    KEYSET_FULL = "KeysetFull"
     PROVIDER_FAILED = "ProviderFailed"
     # approvals
     AWAITING_APPROVAL = "AwaitingApproval"

@@ -22,6 +22,7 @@ Versions = Annotated[str, StringConstraints(max_length=8192), shortened(8192)]
 DEFAULT_PERIOD: Final = parse_duration("72h")
 MAX_REGIONS: Final = 32
 MAX_WAITS: Final = 4 * MAX_REGIONS
+MOST_REWRAPS: Final = 64
 
 
 class KeyCron(Model):
@@ -122,6 +123,13 @@ class KeyDistribution(StrEnum):
     CLEARTEXT = "Cleartext"
 
 
+class KeyAttestation(StrEnum):
+    """Whether pods are believed when they say what they store."""
+
+    IGNORED = "Ignored"
+    TRUSTED = "Trusted"
+
+
 class KeyRingSpec(Model):
     """What a platform engineer says about a ring."""
 
@@ -146,6 +154,19 @@ class KeyRingSpec(Model):
         description="How long data lives at most that was written with a version, counted from the last write with it; "
         "then the version is taken out of the regions. 1m to 100y. Absent: for ever.",
         examples=["7y"],
+    )
+    attestation: KeyAttestation = Field(
+        default=KeyAttestation.IGNORED,
+        description="Trusted: a version also retires when every pod of the ring, at least one in each region, has said "
+        "in its proof that nothing it stores was written with it; for workloads that write anew what is old. Volumes "
+        "whose pods are away say nothing, so scale none down. Ignored: only retention ends it.",
+        examples=["Trusted"],
+    )
+    removal_delay: Annotated[Duration, Between("0s", "5y")] = Field(
+        default=parse_duration("30d"),
+        description="Least time from a version's end to the deletion of its material in the hub, which needs an "
+        "Approval besides. 0s to 5y.",
+        examples=["30d"],
     )
     key_type: KeyType = Field(
         default=KeyType.XAES_256_GCM,
@@ -209,8 +230,24 @@ class RingRegion(Model):
         default=0, ge=0, le=1_000_000, description="Number of pods that have proved to hold the present keyset."
     )
     consumers: Integer = Field(default=0, ge=0, le=1_000_000, description="Number of pods that have to.")
+    excluded: bool = Field(
+        default=False,
+        description="Nothing waits for it, by an Approval, until its pods have proved what those of the others have.",
+    )
     message: Annotated[str, StringConstraints(max_length=1024), shortened(1024)] = Field(
         default="", description="What is waited for there."
+    )
+
+
+class RingRewrap(Model):
+    """How far data that was written with an older version has been written anew."""
+
+    version: Integer = Field(ge=1, le=MOST_VERSIONS, description="Number of the version.")
+    remaining: Integer = Field(
+        default=0, ge=0, le=2**53, description="Number of ciphertexts that pods say they still store."
+    )
+    silent: Integer = Field(
+        default=0, ge=0, le=1_000_000, description="Number of pods that have not said how many they store."
     )
 
 
@@ -267,6 +304,18 @@ class KeyRingStatus(Model):
     kek: RingKek | None = Field(default=None, description="The key that new versions are wrapped with.")
     regions: Annotated[tuple[RingRegion, ...], Field(max_length=2 * MAX_REGIONS), MapList("name")] = Field(
         default=(), description="One entry for each region that has keys of this ring or should have."
+    )
+    rewrap: Annotated[tuple[RingRewrap, ...], Field(max_length=MOST_REWRAPS), MapList("version")] = Field(
+        default=(),
+        description="One entry for each version that is not written with any more and of which pods say what they "
+        "still store; the oldest 64.",
+    )
+    removable: Integer = Field(
+        default=0,
+        ge=0,
+        le=MOST_VERSIONS,
+        description="Versions up to this number may be removed when they have ended for spec.removalDelay, by an "
+        "Approval; 0: none.",
     )
     conditions: Conditions = Field(
         default=(), description="Ready, Reconciling and Stalled, as kstatus has them; Deleting while it is removed."

@@ -141,13 +141,18 @@ class KeyVersionStatus(Model):
         default=KeyMark.NONE,
         description="What an administrator has said of it: Suspended or Compromised; empty: nothing. Of the primary it "
         "brings another version without waiting for lead and soak. When no region writes with it any more, a Suspended "
-        "one decrypts only and never retires, and a Compromised one leaves every keyset: what it encrypted is not read "
-        "any more. Compromised is never taken back.",
+        "one decrypts only and never retires, and a Compromised one leaves every keyset: what it encrypted is only "
+        "read to be written anew, with the keyset for rewrapping. Compromised is never taken back.",
     )
     returned: bool = Field(
         default=False,
-        description="Whether regions are given it again though it is Retired: an administrator found data that was "
-        "written with it.",
+        description="Whether regions are given it again though it is Retired: a pod met data that was written with it, "
+        "or an administrator said so. An administrator takes it back.",
+    )
+    rewrapped: bool = Field(
+        default=False,
+        description="Whether every pod has said that nothing it stores was written with it: a Compromised version "
+        "leaves the keysets for rewrapping, too.",
     )
 
 

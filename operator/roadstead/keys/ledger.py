@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from roadstead.api.keyversion import KeyPhase, KeyType, KeyVersion, object_name
+from roadstead.api.keyversion import KeyMark, KeyPhase, KeyType, KeyVersion, object_name
 from roadstead.keys.versions import Version
 
 RING_ID_LABEL: Final = "roadstead.dev/ring-id"
@@ -78,7 +78,21 @@ def moved(body: Mapping[str, Any], to: KeyPhase, now: datetime, *, fingerprint: 
     status = {**body["status"], "phase": to.value, "since": _text(now)}
     if to is KeyPhase.STAGED:
         status |= {"fingerprint": fingerprint, "stagedAt": _text(now)}
+    if to is KeyPhase.COMPROMISED:
+        # What had retired before had nothing left to be written anew.
+        was_retired = body["status"]["phase"] == KeyPhase.RETIRED and not body["status"].get("returned")
+        status |= {"rewrapped": was_retired}
     return {**body, "status": status}
+
+
+def noted(body: Mapping[str, Any], *, returned: bool, rewrapped: bool) -> dict[str, Any]:
+    """A KeyVersion with what pods have shown of it, to be written over the one that was read."""
+    return {**body, "status": {**body["status"], "returned": returned, "rewrapped": rewrapped}}
+
+
+def marked(body: Mapping[str, Any], mark: KeyMark) -> dict[str, Any]:
+    """A KeyVersion with what people have said of it, to be written over the one that was read."""
+    return {**body, "status": {**body["status"], "mark": mark.value}}
 
 
 def version_of(entry: KeyVersion) -> Version:
@@ -93,6 +107,7 @@ def version_of(entry: KeyVersion) -> Version:
         staged=status.staged_at,
         mark=status.mark,
         returned=status.returned,
+        rewrapped=status.rewrapped,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from roadstead.api.conditions import Reason
 from roadstead.kernel import objects
@@ -18,10 +18,22 @@ from roadstead.keys import regional
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
 from roadstead.keys.challenge import Answer, Asked, Proved
-from roadstead.keys.decide import Keyset, RegionView
 from roadstead.keys.material import Material
 from roadstead.keys.regional import Held
+from roadstead.keys.state import Keyset, RegionView
 from roadstead.keys.versions import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A Secret with keys as it was read; None: there is none."""
+
+    secret: Mapping[str, Any] | None = None
+    held: Held = regional.NOTHING
+
+
+NOTHING: Final = Found()
+NOTHING_PROVED: Final = Proved(frozenset(), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +44,8 @@ class Place:
         name: of the Region.
         wanted: the spec names it.
         client: its cluster; None: it cannot be read.
-        secret: its keyset as it is there.
-        held: the same, understood.
+        serving: the Secret with its keyset, and what it holds.
+        rewrap: the Secret with what is only written anew, and what it holds.
         pods: uids of those that use the ring.
         can_answer: there is a place for their answers.
         answers: of them, as they were received.
@@ -45,8 +57,8 @@ class Place:
     name: str
     wanted: bool
     client: ClusterClient | None = None
-    secret: Mapping[str, Any] | None = None
-    held: Held = regional.NOTHING
+    serving: Found = NOTHING
+    rewrap: Found = NOTHING
     pods: frozenset[str] = frozenset()
     can_answer: bool = False
     answers: tuple[Answer, ...] = ()
@@ -79,7 +91,8 @@ async def read(name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx:
         return Place(name, wanted, problem=problem, reason=Reason.REGION_UNREACHABLE)
     client, label = site.member.client, regional.consumer_label(ring.name)
     try:
-        secret = await client.find(objects.SECRETS, ring.namespace, regional.keyset_name(ring.name, name))
+        serving = await client.find(objects.SECRETS, ring.namespace, regional.keyset_name(ring.name, name))
+        rewrap = await client.find(objects.SECRETS, ring.namespace, regional.rewrap_name(ring.name, name))
         config_map = await client.find(objects.CONFIG_MAPS, ring.namespace, regional.receipts_name(ring.name, name))
         pods: set[str] = set()
         async for items, _ in client.pages(objects.PODS, ring.namespace, labels=label):
@@ -92,59 +105,90 @@ async def read(name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx:
         name,
         wanted,
         client,
-        secret,
-        regional.held_in(ring_id, secret),
+        Found(serving, regional.held_in(ring_id, serving)),
+        Found(rewrap, regional.held_in(ring_id, rewrap)),
         frozenset(pods),
         config_map is not None,
         regional.answers_in(config_map),
     )
 
 
-async def give(place: Place, keyset: Keyset, keys: Iterable[Material], known: int, ring_id: str, owner: Owner) -> Place:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Of whom a keyset is.
+
+    Attributes:
+        owner: the KeyRing.
+        ring_id: its identity.
+        generation: the newest that the status knows of in the region.
+    """
+
+    owner: Owner
+    ring_id: str
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a region did not take something."""
+
+    problem: str
+    reason: Reason
+
+
+async def give(
+    place: Place, name: str, there: Found, keyset: Keyset, keys: Iterable[Material], given: Given
+) -> Found | Refusal:
     """Write a keyset over the one that was read, or take it away when there is nothing in it.
 
     Args:
         place: as it was read.
+        name: of the Secret.
+        there: what was read of it.
         keyset: what the region should have.
         keys: the material of its versions.
-        known: the newest generation that the status knows of.
-        ring_id: identity of the ring.
-        owner: the KeyRing.
+        given: by whom.
+
+    Returns:
+        What is there then, or why it is not.
 
     Raises:
         Conflict: somebody has written meanwhile.
     """
-    namespace, ring = owner.key.namespace, owner.key.name
-    if place.client is None:
-        return place
+    owner, client = given.owner, place.client
+    if client is None:
+        return Refusal(place.problem, place.reason)
+    child = Child(objects.SECRETS, owner.key.namespace, name, {})
+    not_ours = Refusal(
+        f"region {place.name}: {child} exists and is not ours; delete it, it is never taken over", Reason.NOT_OURS
+    )
     if not keyset.keys:
-        if place.secret is not None:
-            metadata = place.secret["metadata"]
-            await place.client.delete(objects.SECRETS, namespace, metadata["name"], uid=metadata["uid"])
-        return replace(place, secret=None, held=regional.NOTHING)
-    generation = max(place.held.generation, known) + 1
-    child = regional.keyset_secret(Asked(ring_id, place.name), namespace, ring, keyset, keys, generation)
+        if there.secret is not None:
+            if claim(there.secret["metadata"], owner, place.name) is Claim.FOREIGN:
+                return not_ours
+            await client.delete(child.gvr, child.namespace, name, uid=there.secret["metadata"]["uid"])
+        return NOTHING
+    generation = max(there.held.generation, given.generation) + 1
+    asked = Asked(given.ring_id, place.name)
+    child = regional.keyset_secret(asked, child.namespace, name, keyset, keys, generation)
     try:
-        written = await _apply(place.client, child, place.secret, place.name, owner)
+        written = await _apply(client, child, there.secret, place.name, owner)
     except (Fatal, Conflict):
         raise
     except NotFound:
         words = (
-            f"namespace {namespace} is not in region {place.name}; create it there, "
+            f"namespace {child.namespace} is not in region {place.name}; create it there, "
             "the operator makes no namespaces in members"
         )
-        return place.troubled(words, Reason.NAMESPACE_MISSING)
+        return Refusal(words, Reason.NAMESPACE_MISSING)
     except RoadsteadError as error:
-        return place.troubled(f"region {place.name}: {without_content(child, str(error))}", Reason.REFUSED)
-    if written is None:
-        words = f"region {place.name}: {child} exists and is not ours; delete it, it is never taken over"
-        return place.troubled(words, Reason.NOT_OURS)
-    return replace(place, secret=written, held=regional.held_in(ring_id, written))
+        return Refusal(f"region {place.name}: {without_content(child, str(error))}", Reason.REFUSED)
+    return not_ours if written is None else Found(written, regional.held_in(given.ring_id, written))
 
 
 async def offer_receipts(place: Place, owner: Owner) -> Place:
     """Make the ConfigMap for answers wherever there is a keyset: also where a crash or a person took it away."""
-    if place.client is None or place.can_answer or not place.held.keyset.keys:
+    if place.client is None or place.can_answer or not place.serving.held.keyset.keys:
         return place
     child = regional.receipts(owner.key.namespace, owner.key.name, place.name)
     await _apply(place.client, child, None, place.name, owner)
@@ -159,42 +203,75 @@ async def clear(place: Place, owner: Owner) -> None:
     receipts = await place.client.find(
         objects.CONFIG_MAPS, namespace, regional.receipts_name(owner.key.name, place.name), metadata_only=True
     )
-    for gvr, found in ((objects.SECRETS, place.secret), (objects.CONFIG_MAPS, receipts)):
+    secrets = ((objects.SECRETS, found.secret) for found in (place.serving, place.rewrap))
+    for gvr, found in (*secrets, (objects.CONFIG_MAPS, receipts)):
         if found is not None and claim(found["metadata"], owner, place.name) is Claim.OURS:
             await place.client.delete(gvr, namespace, found["metadata"]["name"], uid=found["metadata"]["uid"])
 
 
-def view(place: Place) -> RegionView:
-    """What a decision needs to know of it."""
+def view(place: Place, primary: int, *, excluded: bool) -> RegionView:
+    """What a decision needs to know of it.
+
+    Args:
+        place: as it was read, with what its pods have proved.
+        primary: number of the version to write with; 0: none yet.
+        excluded: a person has said that nothing waits for it.
+    """
     if place.client is None:
-        return RegionView(place.name, None)
-    proved = [(place.proved or {}).get(pod, Proved(frozenset(), 0)) for pod in place.pods]
-    keyset = place.held.keyset
-    if place.held.damaged:
-        keyset = Keyset(keyset.keys, -1)  # not what anybody wants, so it is written anew; what was in it still counts
+        return RegionView(place.name, None, excluded=excluded)
+    proved = _proofs(place)
     return RegionView(
         place.name,
-        keyset,
+        _keyset(place.serving.held),
         consumers=bool(place.pods),
         reads=frozenset.intersection(*(one.reads for one in proved)) if proved else frozenset(),
         writes=min((one.writes for one in proved), default=0),
+        rewrap=_keyset(place.rewrap.held),
+        stored=stored(proved, primary),
+        wanted=frozenset[int]().union(*(one.wanted for one in proved)),
+        excluded=excluded,
     )
 
 
-def facts(place: Place, versions: tuple[Version, ...]) -> derived.RegionFacts:
+def stored(proved: Sequence[Proved], primary: int) -> dict[int, int] | None:
+    """Number of ciphertexts by version that the pods of a region still store; None: not each has said so.
+
+    What a pod counted before it wrote with the primary is worth nothing: it may have written with an older version
+    since.
+    """
+    counts = [one.inventory for one in proved if one.inventory is not None and one.writes == primary]
+    if not counts or len(counts) < len(proved):
+        return None
+    named = set(counts[0]).intersection(*counts)
+    return {number: sum(count[number] for count in counts) for number in named}
+
+
+def _proofs(place: Place) -> list[Proved]:
+    """What each pod has proved: a pod that has not answered has proved nothing."""
+    return [(place.proved or {}).get(pod, NOTHING_PROVED) for pod in sorted(place.pods)]
+
+
+def _keyset(held: Held) -> Keyset:
+    # What is damaged is not what anybody wants, so it is written anew; what was in it still counts.
+    return Keyset(held.keyset.keys, -1) if held.damaged else held.keyset
+
+
+def facts(place: Place, versions: tuple[Version, ...], *, excluded: bool) -> derived.RegionFacts:
     """What its status is derived from."""
     current = life.primary(versions) or life.coming(versions)
-    proved = [one for pod, one in (place.proved or {}).items() if pod in place.pods]
-    seen = view(place)
+    proofs = _proofs(place)
+    seen = view(place, current.number if current else 0, excluded=excluded)
     return derived.RegionFacts(
         name=place.name,
         wanted=place.wanted,
-        keyset=place.held.keyset if place.client is not None else None,
-        generation=place.held.generation,
+        keyset=place.serving.held.keyset if place.client is not None else None,
+        generation=place.serving.held.generation,
         consumers=len(place.pods),
-        proved=sum(1 for one in proved if current is not None and current.number in one.reads),
+        proved=sum(1 for one in proofs if current is not None and current.number in one.reads),
         reads=seen.reads,
         writes=seen.writes,
+        inventories=tuple(one.inventory for one in proofs),
+        excluded=excluded,
         problem=place.problem,
         reason=place.reason,
     )

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from roadstead.api.conditions import Reason
-from roadstead.api.keyring import DEFAULT_PERIOD, KeyRing, KeyRingStatus, ScheduleState
-from roadstead.api.keyversion import KeyPhase, KeyVersion
+from roadstead.api.keyring import DEFAULT_PERIOD, KeyAttestation, KeyRing, KeyRingStatus, ScheduleState
+from roadstead.api.keyversion import KeyPhase, KeyVersion, object_name
 from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
 from roadstead.kernel import finalizer, objects, status
@@ -26,24 +26,26 @@ from roadstead.keys import ledger, place, regional, schedule
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
 from roadstead.keys.challenge import Asked, Proved, verify
-from roadstead.keys.decide import (
-    Distribute,
-    Keyset,
-    MakeMaterial,
-    Move,
-    Policy,
-    Reserve,
-    Ring,
-    Step,
-    Wait,
-    decide,
-)
+from roadstead.keys.decide import decide
 from roadstead.keys.deks import Deks
 from roadstead.keys.kek_keeper import KekKeeper, Kept
 from roadstead.keys.kek_rotation import Rules, View
 from roadstead.keys.material import Material
-from roadstead.keys.place import Place
+from roadstead.keys.place import Found, Given, Place
 from roadstead.keys.schedule import Turn
+from roadstead.keys.state import Keyset, Policy, Ring
+from roadstead.keys.steps import (
+    DestroyMaterial,
+    Distribute,
+    DistributeRewrap,
+    MakeMaterial,
+    Move,
+    Note,
+    Readmit,
+    Reserve,
+    Step,
+    Wait,
+)
 from roadstead.keys.stored import Stored
 from roadstead.keys.versions import Version
 
@@ -51,6 +53,10 @@ SKEW: Final = timedelta(seconds=30)
 """By how much our clock and the API server's may differ."""
 PROOF_POLL: Final = 5.0
 """Seconds between two looks at what pods have answered: their answers wake nobody."""
+INVENTORY_POLL: Final = 60.0
+"""The same, while all that is waited for is that pods have written anew what is old."""
+WANTED_POLL: Final = 300.0
+"""The same, when all that pods could say is that they have met data of a version that has ended."""
 REGION_RETRY: Final = 15.0
 """Seconds after which a region that refused something is tried again."""
 _ID_LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -68,6 +74,7 @@ class _Pass:
     deks: Stored
     places: dict[str, Place]
     turn: Turn
+    excluded: set[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,8 @@ class KeyRingReconciler:
             return Result()
         if not finalizer.is_held(body):
             await finalizer.add(KEY_RINGS, key, body, ctx)
-            body = ctx.resources.get(key) or body
+            ctx.queue.add(key)
+            return Result()  # the rest is decided from the ring as it is now, and written over that
         if ring.status.ring_id is None:
             ring_id = self._ring_id(key, ctx)
             # Before anything carries it: what was made for an identity that nobody knows is lost.
@@ -144,11 +152,11 @@ class KeyRingReconciler:
             await status.write(ctx, KEY_RINGS, body, dump(known))
             ctx.queue.add(key)
             return Result()
-        return await self._advance(key, ring, ring.status.ring_id, ctx)
+        return await self._advance(key, body, ring, ring.status.ring_id, ctx)
 
     # --- one pass
 
-    async def _advance(self, key: Key, ring: KeyRing, ring_id: str, ctx: Context) -> Result:
+    async def _advance(self, key: Key, body: Mapping[str, Any], ring: KeyRing, ring_id: str, ctx: Context) -> Result:
         entries = self._ledger(key.namespace, ring_id, ctx)
         kept = await self._keep_kek(key, ring, ring_id, entries, ctx)
         names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
@@ -160,7 +168,8 @@ class KeyRingReconciler:
         versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         now = ctx.clock.now()
         turn = _turn(ring, ring_id, versions, now)
-        work = _Pass(key, ctx, ring, ring_id, owner, kept.stored, {at.name: at for at in places}, turn)
+        excluded = {entry.name for entry in ring.status.regions if entry.excluded}
+        work = _Pass(key, ctx, ring, ring_id, owner, kept.stored, {at.name: at for at in places}, turn, excluded)
         problem: Wait | None = None
         error: RoadsteadError | None = None
         try:
@@ -188,12 +197,12 @@ class KeyRingReconciler:
             ring_id=ring_id,
             versions=after,
             decision=decision,
-            regions=tuple(place.facts(at, after) for at in work.places.values()),
+            regions=tuple(place.facts(at, after, excluded=at.name in work.excluded) for at in work.places.values()),
             next=work.turn.next,
             kek=kept.state,
             problem=problem,
         )
-        await self._write(key, facts, ctx)
+        await status.write(ctx, KEY_RINGS, body, dump(derived.derive(facts, ctx.clock.now())))
         if error is not None:
             raise error  # it is said in the status; the queue knows when to try again
         return Result(requeue_after=_look_again(facts, now, kept.after))
@@ -208,7 +217,7 @@ class KeyRingReconciler:
         view = View(rules, await self._deks.stored(ring_id, entries), begun, _clock_agrees(ctx))
 
         async def say(reason: str, note: str) -> None:
-            await ctx.events.emit(_body(key, ring), KEY_RINGS.kind, reason=reason, note=note, action="RotateKek")
+            await _tell(key, ring, ctx, reason, note)
 
         return await self._keeper.keep(ring_id, f"{key.namespace}/{key.name}", view, ctx.clock, say)
 
@@ -252,29 +261,61 @@ class KeyRingReconciler:
             case MakeMaterial(number):
                 await self._deks.make(entries[number], work.deks, work.ring.spec.kek.provider)
             case Move(version, to, fingerprint):
-                name = Key(KEY_VERSIONS.kind, key.namespace, entries[version.number].metadata.name)
-                stored = ctx.resources.get(name)
-                if stored is None:
-                    raise Conflict(f"{name} is gone")
+                stored = _stored(version, work)
                 body = ledger.moved(stored, to, ctx.clock.now(), fingerprint=fingerprint)
-                made = await ctx.hub.client.replace(
-                    KEY_VERSIONS, key.namespace, name.name, body, manager=objects.FIELD_MANAGER
-                )
-                ctx.resources.upsert(KEY_VERSIONS.kind, made)
+                await self._replace(body, work)
                 note = f"version {version.number} goes from {version.phase} to {to}"
-                await ctx.events.emit(
-                    _body(key, work.ring), KEY_RINGS.kind, reason=f"Version{to}", note=note, action="Rotate"
-                )
+                await _tell(key, work.ring, ctx, f"Version{to}", note)
+            case Note(version, returned, rewrapped):
+                stored = _stored(version, work)
+                await self._replace(ledger.noted(stored, returned=returned, rewrapped=rewrapped), work)
+                await self._tell_of(version, returned, rewrapped, work)
             case Distribute(region, _, after):
-                return await self._distribute(region, after, work)
+                name = regional.keyset_name(key.name, region)
+                given = await self._give(region, name, work.places[region].serving, after, work)
+                if given is not None:
+                    work.places[region] = replace(work.places[region], serving=given)
+                return given is not None
+            case DistributeRewrap(region, _, after):
+                name = regional.rewrap_name(key.name, region)
+                given = await self._give(region, name, work.places[region].rewrap, after, work)
+                if given is not None:
+                    work.places[region] = replace(work.places[region], rewrap=given)
+                return given is not None
+            case Readmit(region, primary):
+                work.excluded.discard(region)  # the status, written against what was read, is where that is kept
+                note = f"region {region} has proved that it writes with version {primary}, and is waited for again"
+                await _tell(key, work.ring, ctx, "RegionReadmitted", note)
+            case DestroyMaterial(number):
+                await self._deks.remove(work.ring_id, number)
+                note = f"the material of version {number} is deleted from the hub"
+                await _tell(key, work.ring, ctx, "MaterialRemoved", note)
         return True
 
-    async def _distribute(self, region: str, after: Keyset, work: _Pass) -> bool:
+    async def _replace(self, body: Mapping[str, Any], work: _Pass) -> None:
+        """Write a KeyVersion over the one that was read."""
+        made = await work.ctx.hub.client.replace(
+            KEY_VERSIONS, work.key.namespace, body["metadata"]["name"], body, manager=objects.FIELD_MANAGER
+        )
+        work.ctx.resources.upsert(KEY_VERSIONS.kind, made)
+
+    async def _tell_of(self, version: Version, returned: bool, rewrapped: bool, work: _Pass) -> None:
+        if rewrapped:
+            reason, note = "VersionRewrapped", f"nothing is stored any more that version {version.number} has encrypted"
+        else:
+            reason = "UnknownVersion"
+            note = f"a pod met data of version {version.number}, which had ended; regions are given it again"
+        await _tell(work.key, work.ring, work.ctx, reason, note, warning=not rewrapped)
+
+    async def _give(self, region: str, name: str, there: Found, after: Keyset, work: _Pass) -> Found | None:
+        """What the region has then; None, and the region's problem is said, when it does not take it."""
         keys = await self._deks.open(work.ring_id, [work.deks[number] for number, _ in after.keys])
         known = next((entry.generation for entry in work.ring.status.regions if entry.name == region), 0)
-        given = await place.give(work.places[region], after, keys, known, work.ring_id, work.owner)
-        work.places[region] = given
-        return not given.problem
+        given = await place.give(work.places[region], name, there, after, keys, Given(work.owner, work.ring_id, known))
+        if isinstance(given, Found):
+            return given
+        work.places[region] = work.places[region].troubled(given.problem, given.reason)
+        return None
 
     async def _offer_receipts(self, at: Place, work: _Pass) -> None:
         work.places[at.name] = await place.offer_receipts(at, work.owner)
@@ -340,13 +381,8 @@ class KeyRingReconciler:
                 if keys is None:
                     keys = await self._deks.open(work.ring_id, [work.deks[number] for number in sorted(numbers)])
                 asked = Asked(work.ring_id, name)
-                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= at.held.generation}
+                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= at.serving.held.generation}
             work.places[name] = replace(at, proved=proved)
-
-    async def _write(self, key: Key, facts: derived.Facts, ctx: Context) -> None:
-        body = ctx.resources.get(key)
-        if body is not None and body["metadata"]["uid"] == facts.ring.metadata.uid:
-            await status.write(ctx, KEY_RINGS, body, dump(derived.derive(facts, ctx.clock.now())))
 
     # --- the end
 
@@ -401,19 +437,45 @@ def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyV
         # What was made for another intent is not the version's material, whatever it says.
         if number not in entries or dek.operation == entries[number].spec.operation
     }
+    current = life.primary(versions)
     return Ring(
         versions=versions,
-        regions=tuple(place.view(at) for at in work.places.values() if _counts(at, ctx)),
-        policy=Policy(spec.lead, spec.soak, spec.retention, SKEW),
+        regions=tuple(
+            place.view(at, current.number if current else 0, excluded=at.name in work.excluded)
+            for at in work.places.values()
+            if _counts(at, ctx)
+        ),
+        policy=Policy(
+            lead=spec.lead,
+            soak=spec.soak,
+            retention=spec.retention,
+            skew=SKEW,
+            attested=spec.attestation is KeyAttestation.TRUSTED,
+            removal=spec.removal_delay,
+        ),
         turn=work.turn,
         material=ours,
         clock_agrees=_clock_agrees(ctx),
+        removable=work.ring.status.removable,
     )
 
 
 def _clock_agrees(ctx: Context) -> bool:
     ahead = ctx.hub.client.clock_ahead
     return ahead is None or abs(ahead) <= SKEW.total_seconds()
+
+
+def _stored(version: Version, work: _Pass) -> Mapping[str, Any]:
+    """The KeyVersion as it was when the step was decided.
+
+    Raises:
+        Conflict: it is another by now.
+    """
+    name = Key(KEY_VERSIONS.kind, work.key.namespace, object_name(work.key.name, version.number))
+    stored = work.ctx.resources.get(name)
+    if stored is None or ledger.version_of(parse("KeyVersion", stored)) != version:
+        raise Conflict(f"{name} was changed meanwhile")
+    return stored
 
 
 def _counts(at: Place, ctx: Context) -> bool:
@@ -424,10 +486,13 @@ def _counts(at: Place, ctx: Context) -> bool:
 
 
 def _trouble(step: Step, error: RoadsteadError) -> Wait:
-    region = step.region if isinstance(step, Distribute) else ""
-    return Wait(
-        Reason.PROVIDER_FAILED if isinstance(step, MakeMaterial | Distribute) else Reason.WAITING, str(error), region
-    )
+    match step:
+        case Distribute(region) | DistributeRewrap(region):
+            return Wait(Reason.PROVIDER_FAILED, str(error), region)
+        case MakeMaterial():
+            return Wait(Reason.PROVIDER_FAILED, str(error))
+        case _:
+            return Wait(Reason.WAITING, str(error))
 
 
 def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> float | None:
@@ -440,6 +505,11 @@ def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> f
     """
     moments = [wait.until for wait in facts.decision.waits if wait.until is not None]
     moments += [facts.next] if facts.next is not None else []
+    moments += [
+        v.since + facts.ring.spec.removal_delay + SKEW
+        for v in facts.versions
+        if v.phase in life.REMOVABLE and v.number <= facts.ring.status.removable
+    ]
     retention = facts.ring.spec.retention
     if retention is not None:
         moments += [v.since + retention + SKEW for v in facts.versions if v.phase is KeyPhase.DRAINING]
@@ -454,12 +524,20 @@ def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> f
     reasons = {wait.reason for wait in facts.decision.waits}
     if reasons & {Reason.NOT_PROVED, Reason.OLD_PRIMARY_IN_USE}:
         delays.append(PROOF_POLL)
+    if any(region.excluded for region in facts.regions):
+        delays.append(PROOF_POLL)
+    if any(region.consumers for region in facts.regions):
+        if any(v.phase in life.MAY_BE_STORED for v in facts.versions):
+            delays.append(INVENTORY_POLL)
+        elif any(v.phase in life.REMOVABLE for v in facts.versions):
+            delays.append(WANTED_POLL)
     if any(region.problem or not region.wanted for region in facts.regions) or Reason.CLOCKS_DIFFER in reasons:
         delays.append(REGION_RETRY)
     return min(delays, default=None)
 
 
-def _body(key: Key, ring: KeyRing) -> dict[str, Any]:
-    """What an event about the ring needs to know of it."""
+async def _tell(key: Key, ring: KeyRing, ctx: Context, reason: str, note: str, *, warning: bool = False) -> None:
+    """An event about the ring."""
     metadata = {"namespace": key.namespace, "name": key.name, "uid": ring.metadata.uid}
-    return {"apiVersion": KEY_RINGS.api_version, "kind": KEY_RINGS.kind, "metadata": metadata}
+    about = {"apiVersion": KEY_RINGS.api_version, "kind": KEY_RINGS.kind, "metadata": metadata}
+    await ctx.events.emit(about, KEY_RINGS.kind, reason=reason, note=note, action="Rotate", warning=warning)

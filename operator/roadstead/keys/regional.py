@@ -22,8 +22,8 @@ from roadstead.api.keyversion import KeyType
 from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, Child
 from roadstead.keys import material as materials
 from roadstead.keys.challenge import Answer, Asked, challenge
-from roadstead.keys.decide import Keyset
 from roadstead.keys.material import KEY_BYTES, Material
+from roadstead.keys.state import Keyset
 
 KEYSET_KEY: Final = "keyset.json"
 RING_KEY: Final = "ring.json"
@@ -73,6 +73,11 @@ def keyset_name(ring: str, region: str) -> str:
     return f"{ring}.{region}.keyset"
 
 
+def rewrap_name(ring: str, region: str) -> str:
+    """Name of the Secret with the versions that are read only to write anew what they encrypted."""
+    return f"{ring}.{region}.rewrap"
+
+
 def receipts_name(ring: str, region: str) -> str:
     """Name of the ConfigMap in which pods answer, beside the Secret."""
     return f"{ring}.{region}.receipts"
@@ -96,14 +101,14 @@ def asked_of(keyset: Keyset) -> frozenset[int]:
 
 
 def keyset_secret(
-    asked: Asked, namespace: str, ring: str, keyset: Keyset, keys: Iterable[Material], generation: int
+    asked: Asked, namespace: str, name: str, keyset: Keyset, keys: Iterable[Material], generation: int
 ) -> Child:
-    """The Secret that gives a region a keyset.
+    """The Secret that gives a region a keyset, to serve with or only to rewrap with.
 
     Args:
         asked: the ring's identity and the region.
         namespace: of the ring.
-        ring: its name.
+        name: of the Secret.
         keyset: what the region is given; not empty.
         keys: the material of each of its versions.
         generation: larger than any that the region had.
@@ -131,7 +136,7 @@ def keyset_secret(
         RING_KEY: json.dumps(said, sort_keys=True).encode(),
     }
     data = {name: b64encode(value).decode() for name, value in content.items()}
-    return Child(SECRETS, namespace, keyset_name(ring, asked.region), {"type": "roadstead.dev/keyset", "data": data})
+    return Child(SECRETS, namespace, name, {"type": "roadstead.dev/keyset", "data": data})
 
 
 def receipts(namespace: str, ring: str, region: str) -> Child:

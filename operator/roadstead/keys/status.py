@@ -8,15 +8,35 @@ from datetime import datetime
 from typing import Final
 
 from roadstead.api.conditions import Condition, ConditionType, Reason, drop_condition, set_condition
-from roadstead.api.keyring import MAX_WAITS, KeyRing, KeyRingPhase, KeyRingStatus, RingKek, RingRegion, RingWait
+from roadstead.api.keyring import (
+    MAX_WAITS,
+    MOST_REWRAPS,
+    KeyRing,
+    KeyRingPhase,
+    KeyRingStatus,
+    RingKek,
+    RingRegion,
+    RingRewrap,
+    RingWait,
+)
 from roadstead.api.keyversion import KeyPhase as Phase
 from roadstead.api.ranges import as_ranges
 from roadstead.keys import versions as life
-from roadstead.keys.decide import Decision, Keyset, Wait, target
+from roadstead.keys.decide import target
 from roadstead.keys.kek_rotation import KekState
+from roadstead.keys.state import Keyset
+from roadstead.keys.steps import Decision, Wait
 from roadstead.keys.versions import Version
 
-STALLED: Final = frozenset({Reason.LEDGER_BEHIND, Reason.MATERIAL_LOST, Reason.CLOCKS_DIFFER, Reason.PROVIDER_FAILED})
+STALLED: Final = frozenset(
+    {
+        Reason.LEDGER_BEHIND,
+        Reason.MATERIAL_LOST,
+        Reason.CLOCKS_DIFFER,
+        Reason.PROVIDER_FAILED,
+        Reason.KEYSET_FULL,
+    }
+)
 """What goes on only after somebody has changed something."""
 
 
@@ -33,6 +53,8 @@ class RegionFacts:
         proved: number of them that have proved the version to write with.
         reads: versions that each of them has proved to read.
         writes: the oldest version that one of them has proved to write with; 0: not each has proved one.
+        inventories: of each pod, how many ciphertexts it stores by version; None: it has not said.
+        excluded: nothing waits for it.
         problem: why the region cannot be read or written, with the cure.
         reason: the same in one word.
     """
@@ -45,6 +67,8 @@ class RegionFacts:
     proved: int = 0
     reads: frozenset[int] = frozenset()
     writes: int = 0
+    inventories: tuple[Mapping[int, int] | None, ...] = ()
+    excluded: bool = False
     problem: str = ""
     reason: Reason = Reason.REGION_UNREADABLE
 
@@ -99,9 +123,27 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "kek": _kek(facts.kek),
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
+            "rewrap": rewrap(facts),
         }
     )
     return status.model_copy(update={"conditions": _conditions(facts, waits, stalled, now)})
+
+
+def rewrap(facts: Facts) -> tuple[RingRewrap, ...]:
+    """What is left of versions that nobody writes with any more, where a pod says so: the oldest first."""
+    said = [inventory for region in facts.regions for inventory in region.inventories]
+    if all(inventory is None for inventory in said):
+        return ()
+    found = [
+        RingRewrap(
+            version=version.number,
+            remaining=min(sum((i or {}).get(version.number, 0) for i in said), 2**53),
+            silent=sum(1 for i in said if i is None or version.number not in i),
+        )
+        for version in sorted(facts.versions, key=lambda version: version.number)
+        if version.phase is not Phase.PRIMARY and version.phase not in life.COMING and version.given
+    ]
+    return tuple(found[:MOST_REWRAPS])
 
 
 def deleting(known: KeyRingStatus, holds: Mapping[str, str], generation: int, now: datetime) -> KeyRingStatus:
@@ -211,6 +253,7 @@ def _region(region: RegionFacts, waits: Sequence[Wait]) -> RingRegion:
         writes=region.writes,
         proved=region.proved,
         consumers=region.consumers,
+        excluded=region.excluded,
         message="; ".join(dict.fromkeys(said)),
     )
 
@@ -255,12 +298,12 @@ def _missing(facts: Facts) -> tuple[Reason, str] | None:
     A rotation that waits is no such reason: what is primary stays so.
     """
     for region in facts.regions:
-        if region.wanted and region.problem:
+        if region.wanted and region.problem and not region.excluded:
             return region.reason, region.problem
     current = life.primary(facts.versions)
     if current is None:
         return Reason.PROGRESSING, "there is no version to write with yet"
     for region in facts.regions:
-        if region.wanted and (region.keyset is None or not region.keyset.has(current)):
+        if region.wanted and not region.excluded and (region.keyset is None or not region.keyset.has(current)):
             return Reason.NOT_DISTRIBUTED, f"region {region.name} does not have version {current.number} yet"
     return None

@@ -22,6 +22,12 @@ HANDED_OUT: Final = frozenset(
     {Phase.PUBLISHED, Phase.READY, Phase.PRIMARY, Phase.SUPERSEDED, Phase.SUSPENDED, Phase.DRAINING}
 )
 """In the keyset of every region that serves."""
+MAY_BE_STORED: Final = frozenset({Phase.DRAINING, Phase.COMPROMISED})
+"""Nobody writes with it; data that it encrypted may be about."""
+REMOVABLE: Final = frozenset({Phase.RETIRED, Phase.COMPROMISED, Phase.DISCARDED})
+"""Its material may be deleted, once that is approved and nobody has it."""
+MOST_IN_KEYSET: Final = 1_500
+"""Versions that a keyset may have before no other is added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class Version:
         slot: of the schedule, that it was made for; None: it takes the place of one that was marked or discarded.
         staged: when its material was durable; the lead counts from there.
         mark: what a person has said of it.
-        returned: an administrator asked for it after it was retired, so it is handed out again.
+        returned: a pod or an administrator asked for it after it was retired, so it is handed out again.
+        rewrapped: it is compromised, and nothing is stored any more that it has encrypted.
     """
 
     number: int
@@ -47,11 +54,22 @@ class Version:
     staged: datetime | None = None
     mark: Mark = Mark.NONE
     returned: bool = False
+    rewrapped: bool = False
 
     @property
     def handed_out(self) -> bool:
         """Whether regions should have it to serve."""
         return self.phase in HANDED_OUT or (self.phase is Phase.RETIRED and self.returned)
+
+    @property
+    def to_rewrap(self) -> bool:
+        """Whether regions should have it only to write anew what it encrypted."""
+        return self.phase is Phase.COMPROMISED and not self.rewrapped
+
+    @property
+    def given(self) -> bool:
+        """Whether regions should have it at all."""
+        return self.handed_out or self.to_rewrap
 
 
 def primary(versions: Iterable[Version]) -> Version | None:

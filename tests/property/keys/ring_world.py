@@ -7,6 +7,7 @@ what must still be readable.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from roadstead.api.conditions import Reason
 from roadstead.api.keyversion import MAY_BECOME
@@ -14,28 +15,29 @@ from roadstead.api.keyversion import KeyMark as Mark
 from roadstead.api.keyversion import KeyPhase as Phase
 from roadstead.keys import decide as deciding
 from roadstead.keys import versions as life
-from roadstead.keys.decide import (
+from roadstead.keys.schedule import Turn
+from roadstead.keys.state import Keyset, Policy, RegionView, Ring
+from roadstead.keys.steps import (
+    DestroyMaterial,
     Distribute,
-    Keyset,
+    DistributeRewrap,
     MakeMaterial,
     Move,
-    Policy,
-    RegionView,
+    Note,
+    Readmit,
     Reserve,
-    Ring,
     Step,
 )
-from roadstead.keys.schedule import Turn
 from roadstead.keys.versions import Version
 
 HOUR = timedelta(hours=1)
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 RETENTION = 2
-POLICY = Policy(lead=HOUR, soak=HOUR, retention=RETENTION * HOUR, skew=HOUR)
+POLICY = Policy(lead=HOUR, soak=HOUR, retention=RETENTION * HOUR, skew=HOUR, removal=HOUR)
+ATTESTED = Policy(lead=HOUR, soak=HOUR, retention=None, skew=HOUR, attested=True, removal=HOUR)
 Key = tuple[int, str]
-
-
 NOTHING = Keyset()
+
 MAY_BE_COMPROMISED = life.COMING | {Phase.PRIMARY, Phase.SUPERSEDED, Phase.DRAINING, Phase.RETIRED}
 
 
@@ -49,6 +51,8 @@ class Pod:
 
     loaded: Keyset
     proved: Keyset | None = None  # what it held when it last proved; it serves from then on
+    rewraps: Keyset = NOTHING  # the keyset to write anew with, as it was loaded
+    said: tuple[frozenset[int], int] | None = None  # what its store had at the last proof, and what it wrote with
 
     @property
     def serves(self) -> bool:
@@ -62,6 +66,9 @@ class Place:
     reachable: bool = True
     secret: Keyset = NOTHING
     pod: Pod | None = None
+    rewrap: Keyset = NOTHING
+    store: frozenset[Key] = frozenset()  # keys of what its volume holds; only where that is looked at
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,9 @@ class World:
     hours: int = 0
     slots: int = 0
     backups: int = 0
+    attested: bool = False  # retention is by what pods say of their stores, not by time
+    removable: int = 0
+    exclusions: int = 0
 
     @property
     def time(self) -> datetime:
@@ -105,11 +115,15 @@ def ring_of(world: World) -> Ring:
     taken = life.newest_slot(world.hub.ledger)
     due = at(world.slot) if taken is None or at(world.slot) > taken else None
     views = []
+    current = life.primary(world.hub.ledger)
+    known = [version.number for version in world.hub.ledger]
     for index, place in enumerate(world.places):
         if not place.reachable:
-            views.append(RegionView(name_of(index), None))
+            views.append(RegionView(name_of(index), None, excluded=place.excluded))
             continue
         proved = place.pod.proved if place.pod else None
+        said = place.pod.said if place.pod else None
+        counted = said is not None and said[1] == (current.number if current else 0)
         views.append(
             RegionView(
                 name_of(index),
@@ -117,9 +131,24 @@ def ring_of(world: World) -> Ring:
                 consumers=place.pod is not None,
                 reads=frozenset(number for number, _ in proved.keys) if proved else frozenset(),
                 writes=proved.primary if proved else 0,
+                rewrap=place.rewrap,
+                stored={n: int(n in said[0]) for n in known} if said and counted else None,
+                wanted=frozenset(n for n in said[0] if not _has(place.pod, n)) if said and place.pod else frozenset(),
+                excluded=place.excluded,
             )
         )
-    return Ring(world.hub.ledger, tuple(views), POLICY, Turn(due, None), material=dict(world.hub.material))
+    return Ring(
+        world.hub.ledger,
+        tuple(views),
+        ATTESTED if world.attested else POLICY,
+        Turn(due, None),
+        material=dict(world.hub.material),
+        removable=world.removable,
+    )
+
+
+def _has(pod: Pod, number: int) -> bool:
+    return any(number == have for have, _ in (*pod.loaded.keys, *pod.rewraps.keys))
 
 
 # --- events
@@ -141,6 +170,9 @@ def events(world: World) -> Iterator[tuple[str, World]]:
         if world.trouble:
             for event, changed in _trouble_at(place):
                 yield f"{name_of(index)}: {event}", spend(with_place(world, index, changed))
+        if world.exclusions and not place.excluded:
+            fewer = replace(world, exclusions=world.exclusions - 1)
+            yield f"{name_of(index)} is excluded", with_place(fewer, index, replace(place, excluded=True))
     if world.hours:
         yield "an hour passes", replace(world, now=world.now + 1, hours=world.hours - 1)
     if world.slots:
@@ -165,10 +197,15 @@ def _of_place(world: World, place: Place) -> Iterator[tuple[str, Place]]:
         if place.secret.keys:
             yield "its pod starts", replace(place, pod=Pod(place.secret))
         return
-    if pod.loaded != place.secret and place.secret.keys:
-        yield "its pod loads the keyset", replace(place, pod=replace(pod, loaded=place.secret))
-    if pod.proved != pod.loaded:
-        yield "its pod proves what it has", replace(place, pod=replace(pod, proved=pod.loaded))
+    if (pod.loaded, pod.rewraps) != (place.secret, place.rewrap) and place.secret.keys:
+        yield "its pod loads the keyset", replace(place, pod=replace(pod, loaded=place.secret, rewraps=place.rewrap))
+    said = (frozenset(number for number, _ in place.store), pod.loaded.primary) if world.attested else None
+    if (pod.proved, pod.said) != (pod.loaded, said):
+        yield "its pod proves what it has", replace(place, pod=replace(pod, proved=pod.loaded, said=said))
+    if (current := writes_with(place)) and world.attested:
+        anew = frozenset(current if key in (*pod.loaded.keys, *pod.rewraps.keys) else key for key in place.store)
+        if anew != place.store:
+            yield "its pod writes anew what is old", replace(place, store=anew)
 
 
 def _trouble_at(place: Place) -> Iterator[tuple[str, Place]]:
@@ -195,6 +232,14 @@ def words(step: Step) -> str:
             return f"{version.number} becomes {to}"
         case Distribute(region, _, after):
             return f"{region} is given {[number for number, _ in after.keys]}, primary {after.primary}"
+        case DistributeRewrap(region, _, after):
+            return f"{region} is given {[number for number, _ in after.keys]} to write anew"
+        case Note(version, returned, rewrapped):
+            return f"{version.number} is noted as {returned=} {rewrapped=}"
+        case Readmit(region, primary):
+            return f"{region} is waited for again, which writes with {primary}"
+        case DestroyMaterial(number):
+            return f"the material of {number} is deleted"
 
 
 # --- what servers do with a step
@@ -229,6 +274,30 @@ def carried_out(world: World, step: Step) -> World:
             if step is not world.late and not set(after.keys) <= world.hub.material:
                 raise Violation(f"{region} is to be given keys that the hub does not have: {after.keys}")
             return with_place(world, index, replace(place, secret=after))
+        case DistributeRewrap(region, before, after):
+            index = "abc".index(region)
+            place = world.places[index]
+            if not compare(place.rewrap, before) or not place.reachable:
+                return world
+            if step is not world.late and not set(after.keys) <= world.hub.material:
+                raise Violation(f"{region} is to be given keys that the hub does not have: {after.keys}")
+            return with_place(world, index, replace(place, rewrap=after))
+        case Note(version, returned, rewrapped):
+            noted_ = replace(version, returned=returned, rewrapped=rewrapped)
+            stored = next(other for other in world.hub.ledger if other.number == version.number)
+            if not compare(stored, version):
+                return world
+            ledger = tuple(noted_ if other is stored else other for other in world.hub.ledger)
+            return replace(world, hub=replace(world.hub, ledger=ledger))
+        case Readmit(region, primary):
+            current = life.primary(world.hub.ledger)
+            if not compare(current.number if current else 0, primary):  # the status that it is written over has it
+                return world
+            index = "abc".index(region)
+            return with_place(world, index, replace(world.places[index], excluded=False))
+        case DestroyMaterial(number):
+            material = frozenset(key for key in world.hub.material if key[0] != number)
+            return replace(world, hub=replace(world.hub, material=material))
 
 
 def _moved(world: World, move: Move) -> World:
@@ -241,6 +310,8 @@ def _moved(world: World, move: Move) -> World:
     fresh = replace(version, phase=to, since=world.time)
     if to is Phase.STAGED:
         fresh = replace(fresh, staged=world.time, fingerprint=move.fingerprint)
+    if to is Phase.COMPROMISED:
+        fresh = replace(fresh, rewrapped=stored.phase is Phase.RETIRED and not stored.returned)
     ledger = tuple(fresh if other is stored else other for other in world.hub.ledger)
     return replace(world, hub=replace(world.hub, ledger=ledger))
 
@@ -254,8 +325,16 @@ def noted(world: World) -> World:
     for place in world.places:
         if key := writes_with(place):
             written[key] = max(world.now, written.get(key, 0))
-    kept = {key: hour for key, hour in written.items() if world.now < hour + RETENTION}
-    return replace(world, written=tuple(sorted(kept.items())))
+    kept = {key: hour for key, hour in written.items() if world.now < hour + RETENTION and not world.attested}
+    world = replace(world, written=tuple(sorted(kept.items())))
+    if not world.attested:
+        return world
+    return replace(world, places=tuple(_with_what_it_writes(place) for place in world.places))
+
+
+def _with_what_it_writes(place: Place) -> Place:
+    key = writes_with(place)
+    return replace(place, store=place.store | {key}) if key else place
 
 
 def writes_with(place: Place) -> Key | None:
@@ -270,11 +349,23 @@ def check(world: World) -> None:
     Raises:
         Violation: one does not hold.
     """
-    serving = [place.pod for place in world.places if place.pod and place.pod.serves]
+    serving = [place.pod for place in world.places if place.pod and place.pod.serves and not place.excluded]
+    # Between the ledger and the regions there is a moment in which what was found to be compromised is read by nobody.
+    lost = {version.number for version in world.hub.ledger if version.phase is Phase.COMPROMISED and version.rewrapped}
     compromised = {version.number for version in world.hub.ledger if version.phase is Phase.COMPROMISED}
     for place in world.places:
-        if (key := writes_with(place)) and any(key not in pod.loaded.keys for pod in serving):
+        key = writes_with(place)
+        if key is None or (place.excluded and key[0] in compromised):
+            continue  # who is excluded is not reached; what it writes is written anew when it is back
+        if any(key not in pod.loaded.keys for pod in serving):
             raise Violation(f"I1: a region writes with {key}, which another cannot read")
+    current = life.primary(world.hub.ledger)
+    for place in world.places:
+        if place.pod is None or not place.pod.serves:
+            continue
+        needed = {key for key in place.store if key[0] not in lost}
+        if not needed <= {*place.pod.loaded.keys, *place.pod.rewraps.keys, *place.secret.keys, *place.rewrap.keys}:
+            raise Violation(f"I4: {needed} is stored, and nobody there can read all of it: {place}")
     for key, hour in world.written:
         if key[0] in compromised or world.now >= hour + RETENTION:
             continue
@@ -287,7 +378,6 @@ def check(world: World) -> None:
     under_way = [v.number for v in ledger if v.phase in life.COMING or v.phase is Phase.SUPERSEDED]
     if len(under_way) > 1:
         raise Violation(f"I2: several rotations are under way: {under_way}")
-    current = life.primary(ledger)
     for version in ledger:
         was_primary = version.phase in (Phase.SUPERSEDED, Phase.DRAINING, Phase.SUSPENDED, Phase.RETIRED)
         if was_primary and (current is None or current.number < version.number):
@@ -302,6 +392,7 @@ def settled(world: World) -> World:
     world = replace(
         world,
         places=tuple(replace(place, reachable=True) for place in world.places),
+        exclusions=0,
         trouble=0,
         slots=0,
         backups=0,
@@ -336,6 +427,15 @@ def check_the_end(world: World) -> None:
         raise Violation(f"the slot {end.slot} has no version")
     if any(place.secret != deciding.target(end.hub.ledger) for place in end.places):
         raise Violation(f"keysets differ: {end.places}")
+    if any(place.rewrap != deciding.rewrap_target(end.hub.ledger) for place in end.places):
+        raise Violation(f"keysets to write anew with differ: {end.places}")
+    if any(place.excluded for place in end.places):
+        raise Violation(f"a region that is well again is excluded: {end.places}")
+    if end.attested and any(version.phase is Phase.DRAINING or version.to_rewrap for version in end.hub.ledger):
+        raise Violation(f"all is written anew, and a version stays: {end.hub.ledger}")
+    for version in end.hub.ledger:
+        if version.number <= end.removable and version.phase in life.REMOVABLE and not version.given:
+            raise Violation(f"{version.number} was to be removed: {end.hub.ledger}")
     for version in end.hub.ledger:
         if version.phase in life.COMING or version.phase is Phase.SUPERSEDED:
             raise Violation(f"{version.number} is left {version.phase}")
@@ -343,11 +443,17 @@ def check_the_end(world: World) -> None:
         raise Violation(f"not at rest: {decision}")
 
 
-def fresh(regions: int, *, trouble: int = 0, hours: int = 0, slots: int = 0, backups: int = 0) -> World:
+def without_b(**more: Any) -> World:
+    """A ring in two regions of which one is cut off and excluded, and goes on with what it has."""
+    world = installed(2, **more)
+    return with_place(world, 1, replace(world.places[1], reachable=False, excluded=True))
+
+
+def fresh(regions: int, **more: Any) -> World:
     """A new ring; the numbers say how much more can happen."""
-    return World(Hub(), (Place(),) * regions, trouble=trouble, hours=hours, slots=slots, backups=backups)
+    return World(Hub(), (Place(),) * regions, **more)
 
 
-def installed(regions: int, *, trouble: int = 0, hours: int = 0, slots: int = 0, backups: int = 0) -> World:
+def installed(regions: int, *, attested: bool = False, hours: int = 0, **more: Any) -> World:
     """A ring with its first version in use."""
-    return replace(settled(fresh(regions)), trouble=trouble, hours=hours, slots=slots, backups=backups)
+    return replace(settled(fresh(regions, attested=attested)), hours=hours, **more)

@@ -16,8 +16,11 @@ from property.keys import ring_world as model
 from property.keys.ring_world import Violation, World
 from roadstead.api.conditions import Reason
 from roadstead.api.keyversion import KeyPhase as Phase
+from roadstead.keys import barriers
 from roadstead.keys import decide as deciding
 from roadstead.keys import versions as life
+from roadstead.keys.state import Policy, Ring
+from roadstead.keys.steps import Move, Wait
 
 FULL = bool(os.environ.get("ROADSTEAD_FULL"))
 
@@ -84,6 +87,19 @@ STARTS: dict[str, tuple[Callable[[], World], int]] = {
     "a rotation in two regions, and one trouble": (lambda: model.installed(2, trouble=1, hours=2, slots=1), ALL),
     "a rotation in three regions": (lambda: model.installed(3, hours=3, slots=1), ALL),
     "a rotation, and a backup that is restored": (lambda: model.installed(2, hours=3, slots=1, backups=1), ALL),
+    "what is old is written anew in two regions": (
+        lambda: model.installed(2, attested=True, trouble=1, hours=2, slots=1),
+        ALL if FULL else 14,
+    ),
+    "a region is excluded in a rotation": (
+        lambda: model.installed(2, exclusions=1, trouble=1, hours=3, slots=1),
+        ALL if FULL else 14,
+    ),
+    "a rotation without a region that is excluded": (
+        lambda: model.without_b(trouble=2, hours=4, slots=1),
+        ALL if FULL else 12,
+    ),
+    "versions are removed": (lambda: model.installed(2, removable=1, hours=5, slots=1), ALL),
     "two rotations, and two troubles": (lambda: model.installed(2, trouble=2, hours=3, slots=2), ALL if FULL else 8),
     "two rotations, and a backup that is restored": (
         lambda: model.installed(2, hours=4, slots=2, backups=1),
@@ -112,30 +128,30 @@ def test_long_walks_with_much_trouble(seed: int) -> None:
 ONE_TROUBLE = STARTS["a rotation in two regions, and one trouble"][0]
 A_BACKUP = STARTS["a rotation, and a backup that is restored"][0]
 MUTANTS: dict[str, tuple[object, str, object, Callable[[], World]]] = {
-    "I1: no proof of possession is waited for": (deciding, "_possession", lambda *_: (), ONE_TROUBLE),
+    "I1: no proof of possession is waited for": (barriers, "possession", lambda *_: (), ONE_TROUBLE),
     "I1: having the Secret counts as a proof": (
-        deciding,
-        "_possession",
+        barriers,
+        "possession",
         lambda ring, version: tuple(
-            deciding.Wait(Reason.NOT_DISTRIBUTED, "")
+            Wait(Reason.NOT_DISTRIBUTED, "")
             for region in ring.regions
             if region.keyset is None or not region.keyset.has(version)
         ),
         ONE_TROUBLE,
     ),
-    "I1: who cannot be read is not waited for": (deciding, "_unreadable", lambda *_: (), ONE_TROUBLE),
+    "I1: who cannot be read is not waited for": (barriers, "unreadable", lambda *_: (), ONE_TROUBLE),
     "I2: a second rotation begins before the first has ended": (
         life,
         "coming",
         lambda versions: next((v for v in versions if v.phase is Phase.READY), None),
         STARTS["two rotations, and two troubles"][0],
     ),
-    "I3: a ledger that is behind is not noticed": (deciding, "_ledger_behind", lambda _ring: (), A_BACKUP),
-    "I4: what is written with does not keep it from draining": (deciding, "_in_use", lambda *_: (), ONE_TROUBLE),
+    "I3: a ledger that is behind is not noticed": (barriers, "ledger_behind", lambda _ring: (), A_BACKUP),
+    "I4: what is written with does not keep it from draining": (barriers, "in_use", lambda *_: (), ONE_TROUBLE),
     "I4: a retention is not longer by the skew": (
         model,
         "POLICY",
-        deciding.Policy(model.HOUR, model.HOUR, model.RETENTION * model.HOUR, timedelta()),
+        Policy(model.HOUR, model.HOUR, model.RETENTION * model.HOUR, timedelta()),
         lambda: model.installed(2, trouble=1, hours=3, slots=1),
     ),
     "I5: the slot of a version is forgotten": (life, "newest_slot", lambda _versions: None, ONE_TROUBLE),
@@ -146,17 +162,41 @@ MUTANTS: dict[str, tuple[object, str, object, Callable[[], World]]] = {
         deciding._FORWARD
         | {
             Phase.READY: lambda ring, version, _now: (
-                deciding.Move(life.primary(ring.versions) or version, Phase.SUPERSEDED),
+                Move(life.primary(ring.versions) or version, Phase.SUPERSEDED),
                 (),
             )
         },
         ONE_TROUBLE,
     ),
     "material that is lost is handed out": (
-        deciding,
-        "_is_there",
+        Ring,
+        "is_there",
         lambda *_: True,
         lambda: model.installed(2, trouble=1, slots=1, backups=1),
+    ),
+    "I4: who is silent has nothing stored": (
+        barriers,
+        "stored_nowhere",
+        lambda ring, version: all((region.stored or {}).get(version.number, 0) == 0 for region in ring.regions),
+        STARTS["what is old is written anew in two regions"][0],
+    ),
+    "I4: who is excluded does not write": (
+        barriers,
+        "excluded",
+        lambda *_: (),
+        lambda: model.without_b(hours=4, slots=1),
+    ),
+    "I1: who is excluded comes back without a proof": (
+        barriers,
+        "has_proved",
+        lambda *_: True,
+        lambda: model.without_b(trouble=1, hours=1, slots=1),
+    ),
+    "material is removed while the version is read": (
+        deciding,
+        "_may_be_removed",
+        lambda ring, version, _now: version.number <= ring.removable and version.phase is Phase.DRAINING,
+        STARTS["versions are removed"][0],
     ),
     "a discarded version's slot brings no other": (deciding, "_is_owed", lambda _ring: False, ONE_TROUBLE),
 }

@@ -10,7 +10,6 @@ import pytest
 
 from roadstead.api.keyversion import KeyType
 from roadstead.keys.challenge import Asked
-from roadstead.keys.decide import Keyset
 from roadstead.keys.material import Material, fingerprint
 from roadstead.keys.regional import (
     answers_in,
@@ -19,6 +18,7 @@ from roadstead.keys.regional import (
     held_in,
     keyset_secret,
 )
+from roadstead.keys.state import Keyset
 
 RING = "r0123456789ab"
 HERE = Asked(RING, "hkg")

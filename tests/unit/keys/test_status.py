@@ -11,11 +11,12 @@ from roadstead.api.conditions import ConditionStatus, ConditionType, Reason, fin
 from roadstead.api.keyring import KekProviderKind, KeyRing, KeyRingStatus
 from roadstead.api.keyversion import KeyPhase
 from roadstead.api.parse import dump, parse
-from roadstead.keys.decide import Decision, Wait, target
+from roadstead.keys.decide import target
 from roadstead.keys.gauges import gauges
 from roadstead.keys.kek import Kek
 from roadstead.keys.kek_rotation import KekState
 from roadstead.keys.status import Facts, RegionFacts, deleting, derive, invalid
+from roadstead.keys.steps import Decision, Wait
 from roadstead.keys.stored import KekIntent
 from roadstead.keys.versions import Version
 
