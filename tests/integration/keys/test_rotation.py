@@ -421,11 +421,3 @@ def test_what_an_administrator_says_of_a_version(
     say(1, returned=True)
     eventually(lambda: user.load() and user.ring.versions == {1, 2}, deadline=SETTLE_SECONDS)
     assert user.ring.decrypt(first, b"row 1") == b"words"
-
-    say(2, mark="Compromised")
-    reached(v1="Retired", v2="Compromised", v3="Primary")
-    eventually(lambda: user.load() and user.ring.versions == {1, 3}, deadline=SETTLE_SECONDS)
-    answer = run_kubectl(
-        world.hub, "-n", NAMESPACE, "patch", "keyversion", f"{name}-v2", "--type=merge", '-p={"status": {"mark": ""}}'
-    )
-    assert "status.mark is taken back from Compromised" in answer.stderr
