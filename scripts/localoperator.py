@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,9 +138,18 @@ class Operator:
         hub: the cluster it runs for (it runs beside it, with a token).
         arguments: further flags.
         server: URL of a proxy in front of the API server.
+        webhooks: whether it serves them.
+        environment: variables besides those of its image.
     """
 
-    def __init__(self, hub: Cluster, *arguments: str, server: str | None = None, webhooks: bool = False) -> None:
+    def __init__(
+        self,
+        hub: Cluster,
+        *arguments: str,
+        server: str | None = None,
+        webhooks: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.hub = hub
         self._directory = tempfile.TemporaryDirectory(prefix="roadstead-operator-")
         self.log_path = Path(self._directory.name) / "log"
@@ -159,7 +168,12 @@ class Operator:
                 [sys.executable, "-m", "roadstead.main", *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "operator"), **_AS_IN_THE_IMAGE},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(REPOSITORY / "operator"),
+                    **_AS_IN_THE_IMAGE,
+                    **(environment or {}),
+                },
             )
 
     @property

@@ -49,6 +49,26 @@ class SoftHsm:
     def token(self, label: str, *, pin: str = PIN, library: str = LIBRARY, limit: float = 30.0) -> Token:
         return Token(library, label, pin, self.environment, limit)
 
+    def flags(self, label: str, pin_file: Path, *, library: str = LIBRARY) -> tuple[str, ...]:
+        """What an operator is started with to use a token; it needs `environment`, too."""
+        return (
+            f"--pkcs11-library={library}",
+            f"--pkcs11-token={label}",
+            f"--pkcs11-pin-file={pin_file}",
+            f"--pkcs11-environment={','.join(self.environment)}",
+        )
+
+    def labels(self, label: str) -> list[str]:
+        """Labels of the keys in a token, each as often as there is one."""
+        script = f"""
+import pkcs11
+token = pkcs11.lib({LIBRARY!r}).get_token(token_label={label!r})
+with token.open(user_pin={PIN!r}) as session:
+    for key in session.get_objects({{pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY}}):
+        print(key.label)
+"""
+        return sorted(self.python(script).splitlines())
+
     def util(self, *arguments: str) -> None:
         environment = {**os.environ, **self.environment}
         subprocess.run(["softhsm2-util", *arguments], env=environment, check=True, capture_output=True, timeout=60)

@@ -190,12 +190,12 @@ class World:
         assert self.operator is not None, "no operator was started"
         return self.operator
 
-    def start(self, *flags: str, server: str | None = None) -> Operator:
+    def start(self, *flags: str, server: str | None = None, environment: Mapping[str, str] | None = None) -> Operator:
         """Start the operator and wait until it leads.
 
         It goes by the same name each time, so that it does not wait for the lease of one that a test has killed.
         """
-        self.operator = Operator(self.hub, "--identity=the-only-one", *flags, server=server)
+        self.operator = Operator(self.hub, "--identity=the-only-one", *flags, server=server, environment=environment)
         self.operator.wait_leading()
         return self.operator
 

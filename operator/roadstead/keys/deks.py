@@ -152,8 +152,12 @@ class Deks:
         Raises:
             Conflict: somebody has asked for this generation.
         """
-        there = (kek.name.generation for kek in await self._providers[provider].keks(ring_id))
-        intent = KekIntent(max(generation, *(number + 1 for number in there), 1), self._random(8).hex(), provider, now)
+        there = max((kek.name.generation for kek in await self._providers[provider].keks(ring_id)), default=0)
+        if there >= generation:
+            name = intent_name(ring_id, generation)
+            if await self._client.find(objects.SECRETS, self._namespace, name, metadata_only=True) is not None:
+                raise Conflict(f"Secret {self._namespace}/{name}: somebody has asked for this KEK, and it is there")
+        intent = KekIntent(max(generation, there + 1), self._random(8).hex(), provider, now)
         body = {
             "metadata": {
                 "name": intent_name(ring_id, intent.generation),

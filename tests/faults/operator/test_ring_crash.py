@@ -1,13 +1,14 @@
 """kill -9 at every write of a ring's life: the ledger, the keys and the regions come to be the same as without.
 
-A reference run takes a ring through its first version and one rotation, with a pod in each of two regions that loads,
-proves, encrypts and decrypts all the time, and counts the operator's writes: into the hub, and into each region. Then,
-for each of them, a new ring lives the same life, and the operator is killed once before the write reaches the API
-server or once after it was made but before the answer; another is started, and the life goes on.
+A reference run takes a ring through its first version, one rotation, and one rotation of the key that versions are
+wrapped with, with a pod in each of two regions that loads, proves, encrypts and decrypts all the time, and counts the
+operator's writes: into the hub, and into each region. Then, for each of them, a new ring lives the same life, and the
+operator is killed once before the write reaches the API server or once after it was made but before the answer; another
+is started, and the life goes on. So for each provider of KEKs; the module's keys are counted in the module itself.
 
-By default `PART` of these crashes, always the same, spread over all writes but those of mere statuses, so that it takes
-under three minutes: a life lasts 15 seconds or more, since the operator looks at proofs every five. All of them with
-``ROADSTEAD_FULL=1``.
+By default `PART` of these crashes for each provider, always the same, spread over all writes but those of mere
+statuses, so that it takes a few minutes: a life lasts 20 seconds or more, since the operator looks at proofs every
+five. All of them with ``ROADSTEAD_FULL=1``.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ from keyconsumers import Consumer
 from localkube import rbac
 from localoperator import MEMBER_ACCOUNT, SERVICE_ACCOUNT, Operator
 from localoperator import NAMESPACE as OPERATORS
+from softhsm import PIN, SoftHsm
 from worlds import NAMESPACE, Body, World, condition_of
 
 REGIONS = ("hkg", "sgp")
 HUB = "hub"
 FULL = bool(os.environ.get("ROADSTEAD_FULL"))
-PART = 7
-"""Crashes, of all, in a run that is not full."""
+PART = 5
+"""Crashes, of all of one provider, in a run that is not full."""
+PROVIDERS = ("Kubernetes", "PKCS11")
+LABEL = "crash-keys"
 SECONDS = 60.0
 INTERVAL = 0.1
 MARK = "roadstead.dev/"
@@ -92,8 +96,11 @@ class Place:
 class Crashing:
     """A hub and its regions, each behind a proxy, and an operator that is started again whenever it was killed."""
 
-    def __init__(self, world: World, proxies: Mapping[str, Proxy], kubeconfig: Path) -> None:
+    def __init__(self, world: World, proxies: Mapping[str, Proxy], kubeconfig: Path, hsm: SoftHsm) -> None:
         self.world = world
+        self.hsm = hsm
+        self._pin_file = kubeconfig.parent / "pin"
+        self._pin_file.write_text(PIN)
         self.proxies = proxies
         self._kubeconfig = kubeconfig
         self.starts = 0
@@ -102,8 +109,8 @@ class Crashing:
     def start(self) -> None:
         """Start an operator; under the same name, so that it need not wait for the lease of a dead one."""
         self.starts += 1
-        flags = ("--identity=phoenix", f"--kubeconfig={self._kubeconfig}")
-        self.world.operator = Operator(self.world.hub, *flags)
+        flags = ("--identity=phoenix", f"--kubeconfig={self._kubeconfig}", *self.hsm.flags(LABEL, self._pin_file))
+        self.world.operator = Operator(self.world.hub, *flags, environment=self.hsm.environment)
 
     def kill(self) -> None:
         """As kill -9 does."""
@@ -122,14 +129,16 @@ class Crashing:
 
 
 class Life:
-    """One ring through its first version and a rotation.
+    """One ring through its first version, a rotation, and a rotation of its KEK.
 
     Args:
         crashing: the world.
         directory: empty; for the mounts of its pods.
+        provider: of its KEKs.
     """
 
-    def __init__(self, crashing: Crashing, directory: Path) -> None:
+    def __init__(self, crashing: Crashing, directory: Path, provider: str) -> None:
+        self._provider = provider
         self._crashing = crashing
         self._world = crashing.world
         self.name = self._world.fresh_name("ring")
@@ -150,13 +159,19 @@ class Life:
             mount = self._directory / region
             mount.mkdir()
             self._pods.append(Consumer(self._world.at[region], self.name, region, f"{self.name}-{region}", mount))
-        self._world.at_hub.apply("keyrings", ring(self.name))
-        self._crashing.until(lambda: self._settled(1), "version 1 is primary and at rest")
+        self._world.at_hub.apply("keyrings", ring(self.name, self._provider))
+        self._crashing.until(lambda: self._settled(1, 1), "version 1 is primary and at rest")
         texts = [pod.ring.encrypt(pod.name.encode(), b"row 1") for pod in self._pods]
         now = datetime.now(UTC).isoformat()
         self._world.at_hub.patch("keyrings", self.name, {"spec": {"schedule": {"rotateAt": now}}})
-        self._crashing.until(lambda: self._settled(2), "version 2 is primary and at rest")
+        self._crashing.until(lambda: self._settled(2, 1), "version 2 is primary and at rest")
+        given = [self._world.at[region].get("secrets", f"{self.name}.{region}.keyset") for region in REGIONS]
+        now = datetime.now(UTC).isoformat()
+        self._world.at_hub.patch("keyrings", self.name, {"spec": {"kek": {"rotateAt": now}}})
+        self._crashing.until(lambda: self._settled(2, 2), "every version is wrapped with KEK 2")
         self._check(texts)
+        after = [self._world.at[region].get("secrets", f"{self.name}.{region}.keyset") for region in REGIONS]
+        assert [s["data"]["keyset.json"] for s in after] == [s["data"]["keyset.json"] for s in given]
 
     def end(self) -> None:
         """Delete it, with an operator that lets it go."""
@@ -184,13 +199,16 @@ class Life:
             for reader in self._pods:
                 assert reader.ring.decrypt(text, b"row 2") == b"words"
 
-    def _settled(self, primary: int) -> bool:
+    def _settled(self, primary: int, generation: int) -> bool:
         self._use()
         body = self._world.at_hub.get("keyrings", self.name)
         status, ready = body.get("status") or {}, condition_of(body, "Ready")
         current = ready.get("observedGeneration") == body["metadata"]["generation"]
         said = (status.get("primary"), status.get("phase"), ready.get("status"), current)
         assert said == (primary, "Idle", "True", True), (self._phases(), status)
+        kek = status.get("kek") or {}
+        found = (kek.get("generation"), kek.get("wrapped"), kek.get("stored"))
+        assert found == (generation, primary, primary), status
         assert [pod.ring.primary for pod in self._pods] == [primary] * len(REGIONS)
         return True
 
@@ -215,16 +233,18 @@ class Life:
 
         secrets = {secret["metadata"]["name"]: secret for secret in world.at_hub.items("secrets", OPERATORS)}
         deks = sorted(name for name in secrets if name.startswith(f"dek-{self._ring_id}-"))
-        keks = sorted(name for name in secrets if name.startswith(f"kek-{self._ring_id}-"))
-        assert deks == [f"dek-{self._ring_id}-v1", f"dek-{self._ring_id}-v2"]
-        # Its name has the operation of version 1 in it, which was in the ledger before: so a crash leaves no other.
-        assert keks == [f"kek-{self._ring_id}-1-{versions[0]['spec']['operation']}"]
+        (intent,) = (name for name in secrets if name.startswith(f"kek-intent-{self._ring_id}-"))
+        assert intent == f"kek-intent-{self._ring_id}-2"
+        operation = secrets[intent]["metadata"]["annotations"][f"{MARK}kek-operation"]
+        assert deks == [f"dek-{self._ring_id}-v{number}-k2-{operation}" for number in (1, 2)]
+        # Their names have operations in them that were durable before: so a crash leaves no other.
+        assert self._keks(secrets) == [f"1-{versions[0]['spec']['operation']}", f"2-{operation}"]
         for version, name in zip(versions, deks, strict=True):
             said = secrets[name]["metadata"]["annotations"]
             assert said[f"{MARK}operation"] == version["spec"]["operation"]
             assert said[f"{MARK}fingerprint"] == version["status"]["fingerprint"]
-            kek = f"kek-{self._ring_id}-{said[f'{MARK}kek-generation']}-{said[f'{MARK}kek-operation']}"
-            assert kek == keks[0]
+            assert (said[f"{MARK}kek-generation"], said[f"{MARK}kek-operation"]) == ("2", operation)
+            assert said[f"{MARK}kek-provider"] == self._provider
 
         one, two = (self._keyset(region) for region in REGIONS)
         assert one == two
@@ -237,12 +257,20 @@ class Life:
             receipts = world.at[region].get("configmaps", f"{self.name}.{region}.receipts")
             assert receipts["metadata"]["labels"][f"{MARK}owner-name"] == self.name
 
+    def _keks(self, secrets: Mapping[str, Body]) -> list[str]:
+        """Generation and operation of each KEK that the provider has of this ring."""
+        if self._provider == "Kubernetes":
+            prefix = f"kek-{self._ring_id}-"
+            return sorted(name.removeprefix(prefix) for name in secrets if name.startswith(prefix))
+        labels = (label.split("/") for label in self._crashing.hsm.labels(LABEL))
+        return sorted(f"{generation}-{operation}" for _, of, generation, operation in labels if of == self._ring_id)
+
     @property
     def _ring_id(self) -> str:
         return str(self._world.at_hub.get("keyrings", self.name)["status"]["ringID"])
 
 
-def ring(name: str) -> Body:
+def ring(name: str, provider: str) -> Body:
     """A KeyRing that rotates as soon as somebody asks for it and all is proved."""
     spec = {
         "regions": list(REGIONS),
@@ -250,6 +278,7 @@ def ring(name: str) -> Body:
         "schedule": {"every": "72h", "jitter": "0s"},
         "lead": "0s",
         "soak": "0s",
+        "kek": {"provider": provider},
     }
     metadata = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": "roadstead.dev/v1alpha1", "kind": "KeyRing", "metadata": metadata, "spec": spec}
@@ -262,16 +291,20 @@ def described(request: Request) -> str:
     return " ".join(word for word in words if word)
 
 
-def once(wire: Wire) -> None:
-    """Assert that nothing was made twice, no version came into a phase twice, and nothing was deleted."""
+def once(wire: Wire, provider: str) -> None:
+    """Assert that nothing was made twice, no version came into a phase twice, and only what was wrapped anew went."""
     hub = [request for request in wire[HUB] if request.committed]
     made = Counter(target(request) for request in hub if request.verb == "create")
-    assert sorted(resource.partition("/")[0] for resource in made) == ["keyversions"] * 2 + ["secrets"] * 3
+    secrets = 2 + 2 + 1 + (2 if provider == "Kubernetes" else 0)  # versions, copies, an intent, KEKs
+    assert sorted(resource.partition("/")[0] for resource in made) == ["keyversions"] * 2 + ["secrets"] * secrets
     assert set(made.values()) == {1}, made
     moved = Counter(described(request) for request in hub if request.resource == "keyversions")
     assert len(moved) == 2 + 6 + 4, moved  # each is made; version 1 goes to Draining and version 2 to Primary
     assert set(moved.values()) == {1}, moved
-    assert not [str(r) for requests in wire.values() for r in requests if r.verb == "delete"]
+    gone = Counter(target(r) for requests in wire.values() for r in requests if r.verb == "delete" and r.committed)
+    assert sorted(name.rpartition("-")[2] for name in gone) == ["v1", "v2"], gone
+    assert all(name.startswith("secrets/dek-") for name in gone), gone
+    assert set(gone.values()) == {1}, gone
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +322,9 @@ def crashing(start_cluster: StartCluster, tmp_path_factory: pytest.TempPathFacto
                 data = {"kubeconfig": base64.b64encode(path.read_bytes()).decode()}
                 world.at_hub.patch("secrets", f"region-{name}", {"data": data}, OPERATORS)
         stack.callback(world.stop)
-        made = Crashing(world, proxies, directory / HUB)
+        hsm = SoftHsm(tmp_path_factory.mktemp("hsm"))
+        hsm.init(LABEL)
+        made = Crashing(world, proxies, directory / HUB, hsm)
         world.running.wait_leading()
         for region in REGIONS:
             world.wait(region, "Ready", "True", resource="regions", namespace="")
@@ -310,23 +345,26 @@ def crashes(wire: Wire) -> list[Place]:
     return [Place(name, number, moment, what) for (name, number, what), moment in picked]
 
 
-def test_a_crash_at_any_write_of_a_rotation_changes_nothing_in_the_end(crashing: Crashing, tmp_path: Path) -> None:
-    reference = Life(crashing, tmp_path)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_crash_at_any_write_of_a_rotation_changes_nothing_in_the_end(
+    crashing: Crashing, tmp_path: Path, provider: str
+) -> None:
+    reference = Life(crashing, tmp_path, provider)
     reference.run()
     wire = reference.wire()
     reference.end()
-    once(wire)
+    once(wire, provider)
     least = {name: len(list(filter(lasting, log))) for name, log in wire.items()}
 
     for place in crashes(wire):
-        life, starts = Life(crashing, tmp_path), crashing.starts
+        life, starts = Life(crashing, tmp_path, provider), crashing.starts
         proxy = crashing.proxies[place.cluster]
         counts = partial(of_a_ring if FULL else lasting_of_a_ring, life.name)
         crash = proxy.crash(place.write, place.moment, crashing.kill, counts=counts)
         try:
             life.run()
             proxy.clear_faults()
-            once(life.wire())
+            once(life.wire(), provider)
         except Exception as error:
             raise AssertionError(f"{place}: {error}") from error
         # how many statuses are written on the way depends on what is seen when

@@ -145,6 +145,8 @@ def carried_out(world: World, step: Step, known: Stored) -> World:
     """The world after a step of somebody who knew this."""
     match step:
         case AskForKek(generation, provider):
+            if any(intent.generation == generation for intent in world.intents):
+                return world
             generation = max(generation, *(kek.name.generation + 1 for kek in world.keks), 1)
             if any(intent.generation == generation for intent in world.intents):
                 return world

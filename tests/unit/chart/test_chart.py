@@ -101,6 +101,10 @@ def test_flags_say_what_the_values_say() -> None:
     assert (flags.lease_duration, flags.renew_deadline, flags.retry_period) == (30.0, 20.0, 5.0)
     assert (flags.log_format, flags.log_level) == ("text", "DEBUG")
     assert flags.webhook_certificates == "external"
+    module = main.hsm(flags, {"SOFTHSM2_CONF": "/hsm/softhsm2.conf", "A_VARIABLE": "1"})
+    assert module is not None
+    assert (module.library, module.token) == ("/hsm/libsofthsm2.so", "roadstead")
+    assert dict(module.environment) == {"SOFTHSM2_CONF": "/hsm/softhsm2.conf", "A_VARIABLE": "1"}
     assert flags.webhook_configuration == named(objects, "ValidatingWebhookConfiguration")["metadata"]["name"]
     assert flags.webhook_service == named(objects, "Service", "hub-webhook")["metadata"]["name"]
     assert flags.webhook_secret == named(objects, "Certificate")["spec"]["secretName"]
@@ -172,7 +176,7 @@ def test_the_policy_lets_in_webhooks_and_scrapes_and_out_names_and_api_servers()
     assert "from" not in webhooks
     assert scrapes["ports"][0]["port"] == 9000
     assert scrapes["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
-    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 6443]
+    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 6443, 1792]
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------
@@ -258,6 +262,43 @@ def test_who_does_not_keep_certificates_may_not(name: str) -> None:
     assert ("admissionregistration.k8s.io", "validatingwebhookconfigurations") not in verbs
     # Keys are made, in Secrets, and never written again.
     assert granted(named(objects, "Role")["rules"])["", "secrets"] & WRITES == {"create", "delete"}
+
+
+def test_a_module_is_mounted_with_its_pin_in_a_file() -> None:
+    objects = render(*with_ci("everything-set.yaml"))
+    container, pod = operator(objects), pod_template(objects)["spec"]
+    flags = main.options(container["args"], {})
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert flags.pkcs11_pin_file == f"{mounts['pkcs11-pin']}/pin"
+    assert mounts["hsm"] == "/hsm"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["pkcs11-pin"]["secret"]["secretName"] == "hsm-pin"
+    assert volumes["pkcs11-pin"]["secret"]["items"] == [{"key": "pin", "path": "pin"}]
+    assert volumes["hsm"]["persistentVolumeClaim"] == {"claimName": "hsm"}
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert (given["SOFTHSM2_CONF"], given["A_VARIABLE"]) == ("/hsm/softhsm2.conf", "1")
+    ports = [port["port"] for rule in named(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    assert 1792 in ports
+
+
+def test_without_a_module_nothing_speaks_of_one() -> None:
+    assert main.hsm(main.options(operator(render())["args"], {}), {}) is None
+    assert "pkcs11" not in json.dumps(named(render(), "Deployment"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("keys.pkcs11.library=/hsm/lib.so",),
+        ("keys.pkcs11.library=/hsm/lib.so", "keys.pkcs11.token=roadstead"),
+        ("keys.pkcs11.pinSecret=hsm-pin",),
+        ("keys.pkcs11.library=lib.so", "keys.pkcs11.token=roadstead", "keys.pkcs11.pinSecret=hsm-pin"),
+    ],
+)
+def test_half_a_module_is_refused(settings: tuple[str, ...]) -> None:
+    done = helm("template", "roadstead", str(CHART), *sets(*settings))
+    assert done.returncode != 0
+    assert "pkcs11" in done.stderr
 
 
 def test_a_member_gets_an_account_with_the_rights_of_children_and_no_more() -> None:
