@@ -14,7 +14,7 @@ import pytest
 from roadstead_keys.errors import UnknownVersionError
 
 import worlds
-from clusters import StartCluster, eventually, kubectl, run_kubectl
+from clusters import StartCluster, eventually, kubectl
 from keyconsumers import Consumer
 from worlds import NAMESPACE, SETTLE_SECONDS, Body, World
 
