@@ -52,6 +52,7 @@ GENERATORS = (
     Generator("chart_crds", ("charts/roadstead/files/crds",), "the chart's copies of the CRDs"),
     Generator("roadstead.api.reference", ("docs/reference",), "API reference"),
     Generator("roadstead.observability.dashboards", ("charts/roadstead/dashboards",), "dashboards"),
+    Generator("roadstead.observability.rules", ("charts/roadstead/rules",), "alerting rules"),
     Generator("roadstead.cli.reference", ("docs/reference",), "command line reference"),
 )
 

@@ -10,9 +10,8 @@ from roadstead.admission.tls import ServingTls
 from roadstead.kernel.context import Context
 from roadstead.kernel.fleet import HUB_MEMBER
 from roadstead.kernel.health import Check, HealthServer
-from roadstead.kernel.objects import KEY_RINGS
 from roadstead.kernel.watch import STALE_AFTER, Watcher
-from roadstead.keys.gauges import gauges
+from roadstead.keys.collector import RingCollector
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,10 @@ class Checks:
     secret: str
 
     def health_server(self) -> HealthServer:
-        """A server that answers with these checks."""
+        """A server that answers with these checks, and shows what there is to tell of rings. Made once."""
         ready: dict[str, Check] = {"informer": self._informer, "hub": self._hub, "secrets": self._secrets}
         ready["webhooks"] = self._webhooks
+        self.ctx.metrics.registry.register(RingCollector(self.ctx.resources, self.ctx.clock.now))
         return HealthServer(
             self.ctx.metrics,
             self.ctx.clock,
@@ -73,10 +73,8 @@ class Checks:
         ctx, metrics = self.ctx, self.ctx.metrics
         metrics.observe_queue(ctx.queue)
         metrics.observe_resources(ctx.resources.readiness())
-        bodies = (body for key in ctx.resources.keys(KEY_RINGS.kind) if (body := ctx.resources.get(key)) is not None)
-        rings = gauges(bodies, ctx.clock.now())
-        metrics.observe_rings(rings.phases, rings.waiting, rings.oldest_primary)
-        metrics.observe_keks(rings.oldest_kek, rings.rewraps_remaining)
+        if ctx.hub.client.clock_ahead is not None:
+            metrics.clock_ahead.labels(HUB_MEMBER).set(ctx.hub.client.clock_ahead)
         if self.tls.not_after is not None:
             metrics.webhook_certificate.set(self.tls.not_after.timestamp())
         ages = {HUB_MEMBER: ctx.hub.oldest_watch()}

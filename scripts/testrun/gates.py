@@ -26,6 +26,7 @@ CHART_GATES = {
     "kubeconform": manifests.conform,
     "kube-score": manifests.score,
     "checkov": manifests.review,
+    "promtool": manifests.rules,
 }
 
 
@@ -65,7 +66,7 @@ def gates() -> Iterator[Gate]:
 
 def tools() -> list[str]:
     """Return the binaries that the gates of this tree need."""
-    return ["helm", "kubeconform", "kube-score"] if any((ROOT / "charts").glob("*/Chart.yaml")) else []
+    return ["helm", "kubeconform", "kube-score", "promtool"] if any((ROOT / "charts").glob("*/Chart.yaml")) else []
 
 
 def run(command: list[str | Path], *, stdin: str | None = None) -> str:

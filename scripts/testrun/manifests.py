@@ -51,6 +51,14 @@ def score(chart: Path) -> str:
     return "\n".join(line for line in complaints if not line.startswith(("[OK]", "[SKIPPED]")))
 
 
+def rules(chart: Path) -> str:
+    """Have Prometheus' own tool check the chart's alerting rules."""
+    files = sorted((chart / "rules").glob("*.yaml"))
+    return _run(
+        [str(binaries.path("promtool")), "check", "rules", "--lint=all", "--lint-fatal", *map(str, files)], None
+    )
+
+
 def review(chart: Path) -> str:
     """Run checkov over the rendered chart; it stays in an environment of its own, kept by uv."""
     uv = os.environ.get("UV", "uv")

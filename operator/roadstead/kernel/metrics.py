@@ -1,6 +1,6 @@
 """The operator's metrics: controller-runtime's names where it has one, ours in base units elsewhere.
 
-Labels are kinds, regions, results and types, never names of objects.
+Labels are kinds, regions, results and types, never names of objects. A room may register what it tells besides.
 """
 
 from __future__ import annotations
@@ -92,29 +92,16 @@ class Metrics(QueueMetrics):
         self.region_probe = Gauge(
             "roadstead_region_probe_seconds", "Time of the last probe that was answered", ["region"], registry=registry
         )
-        self._key_rings = Gauge("roadstead_keyrings", "KeyRings by phase", ["phase"], registry=registry)
-        self._blocked_rings = Gauge(
-            "roadstead_keyrings_waiting", "KeyRings whose rotation waits, by reason", ["reason"], registry=registry
-        )
-        self._oldest_primary = Gauge(
-            "roadstead_keyring_oldest_primary_age_seconds",
-            "Age of the primary of the KeyRing where it is the oldest; 0 without one",
+        self.clock_ahead = Gauge(
+            "roadstead_clock_ahead_seconds",
+            "By how much our clock is ahead of an API server's, to a second",
+            ["cluster"],
             registry=registry,
         )
         self._kek_failures = Counter(
             "roadstead_kek_provider_errors",
             "Requests that a provider of KEKs did not fulfil, by reason",
             ["provider", "reason"],
-            registry=registry,
-        )
-        self._oldest_kek = Gauge(
-            "roadstead_keyring_oldest_kek_age_seconds",
-            "Age of the KEK of the KeyRing where it is the oldest; 0 without one",
-            registry=registry,
-        )
-        self._kek_rewraps = Gauge(
-            "roadstead_keyring_kek_rewraps_remaining",
-            "Stored versions that are still to be wrapped with the present KEK",
             registry=registry,
         )
         self.webhook_certificate = Gauge(
@@ -156,19 +143,6 @@ class Metrics(QueueMetrics):
         self._resources.clear()
         for (kind, ready), count in counts.items():
             self._resources.labels(kind, ready).set(count)
-
-    def observe_rings(self, phases: Mapping[str, int], waiting: Mapping[str, int], oldest_primary: float) -> None:
-        """Take how many KeyRings are in each phase and wait for what, and the age of the oldest primary in seconds."""
-        for gauge, counts in ((self._key_rings, phases), (self._blocked_rings, waiting)):
-            gauge.clear()
-            for label, count in counts.items():
-                gauge.labels(label).set(count)
-        self._oldest_primary.set(oldest_primary)
-
-    def observe_keks(self, oldest: float, remaining: int) -> None:
-        """Take the age of the oldest KEK in seconds, and how many versions are not wrapped with the present one."""
-        self._oldest_kek.set(oldest)
-        self._kek_rewraps.set(remaining)
 
     def kek_failed(self, provider: str, reason: str) -> None:
         """A provider of KEKs did not do what it was asked for."""

@@ -106,6 +106,12 @@ def jitter(ring_id: str, at_most: timedelta) -> timedelta:
     return timedelta(seconds=number % seconds)
 
 
+def cron_period(fields: str, time_zone: str, moment: datetime) -> timedelta | None:
+    """Time between the slots of a cron schedule on both sides of a moment; None: it is not between two."""
+    last, following = cron.around(fields, time_zone, moment)
+    return following - last if last is not None and following is not None else None
+
+
 def _around(schedule: Schedule, moment: datetime) -> cron.Firings:
     if isinstance(schedule, Cron):
         return cron.around(schedule.schedule, schedule.time_zone, moment)

@@ -9,9 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from grafana_foundation_sdk.builders import dashboard, prometheus, timeseries
+from grafana_foundation_sdk.builders import dashboard, prometheus, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import DataSourceRef
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, DataTransformerConfig
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from roadstead.observability.queries import BOARDS, Board, Panel
 
@@ -38,7 +39,11 @@ def build(board: Board) -> dashboard.Dashboard:
     return builder
 
 
-def _panel(panel: Panel) -> timeseries.Panel:
+def _panel(panel: Panel) -> timeseries.Panel | table.Panel:
+    return _graph(panel) if panel.matrix is None else _matrix(panel, *panel.matrix)
+
+
+def _graph(panel: Panel) -> timeseries.Panel:
     builder = (
         timeseries.Panel()
         .title(panel.title)
@@ -52,6 +57,24 @@ def _panel(panel: Panel) -> timeseries.Panel:
         builder = builder.with_target(
             prometheus.Dataquery().expr(query.expression).legend_format(query.legend).datasource(_SOURCE)
         )
+    return builder
+
+
+def _matrix(panel: Panel, row: str, column: str) -> table.Panel:
+    options = {"rowField": row, "columnField": column, "valueField": "Value"}
+    builder = (
+        table.Panel()
+        .title(panel.title)
+        .description(panel.description)
+        .unit(panel.unit)
+        .datasource(_SOURCE)
+        .span(panel.width)
+        .height(HEIGHT)
+        .with_transformation(DataTransformerConfig(id_val="groupingToMatrix", options=options))
+    )
+    for query in panel.queries:
+        asked = prometheus.Dataquery().expr(query.expression).instant().format(PromQueryFormat.TABLE)
+        builder = builder.with_target(asked.datasource(_SOURCE))
     return builder
 
 

@@ -29,6 +29,7 @@ class Panel:
         queries: what is asked.
         rare: the series exist only once something has gone wrong or come to an end; no data is a good answer.
         width: in Grafana's grid of 24 columns.
+        matrix: two labels, whose values are the rows and columns of a table of the present values; None: a graph.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Panel:
     queries: tuple[Query, ...]
     rare: bool = False
     width: int = 12
+    matrix: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,4 +286,168 @@ CHAT = Board(
     ),
 )
 
-BOARDS = (OPERATOR, CHAT)
+_RING = "roadstead_namespace, ring"
+_LEGEND = "{{roadstead_namespace}}/{{ring}}"
+
+
+def _ring(metric: str, *more: str) -> str:
+    """A series of rings: every replica of the operator shows the same, or lags."""
+    return f"max by ({', '.join((_RING, *more))}) (roadstead_keyring_{metric})"
+
+
+def _named(expression: str) -> str:
+    """The same with one label for namespace and ring, to be the row of a matrix."""
+    return f'label_join({expression}, "keyring", "/", "roadstead_namespace", "ring")'
+
+
+KEYS = Board(
+    uid="roadstead-keys",
+    title="Roadstead / Keys",
+    description="Do keys change as often as was promised, who has proved what, and what is waited for?",
+    panels=(
+        Panel(
+            "Age of the primary, in periods",
+            "A saw-tooth up to a little more than 1. A ticket at 1.25, a page at 2.",
+            "none",
+            (
+                Query(
+                    f"(time() - {_ring('primary_timestamp_seconds')}) / {_ring('period_seconds')}",
+                    _LEGEND,
+                ),
+            ),
+        ),
+        Panel(
+            "Time until the next version is due",
+            "Below 0: it is due, and nothing has begun it yet. A suspended ring has no line.",
+            "s",
+            (Query(f"{_ring('next_rotation_timestamp_seconds')} - time()", _LEGEND),),
+        ),
+        Panel(
+            "Not proved, ring by region",
+            "Pods that have not proved the version to write with; 0 is good. `roadstead keys status` has the versions.",
+            "none",
+            (
+                Query(
+                    _named(f"{_ring('pods', 'region')} - {_ring('proved_pods', 'region')}"),
+                    "",
+                ),
+            ),
+            matrix=("keyring", "region"),
+        ),
+        Panel(
+            "Pods, ring by region",
+            "Pods that use the ring.",
+            "none",
+            (Query(_named(_ring("pods", "region")), ""),),
+            matrix=("keyring", "region"),
+        ),
+        Panel(
+            "What is waited for",
+            "Since when, by reason and region. Lead and Soak end by themselves; 15 minutes of NotProved or "
+            "OldPrimaryInUse are a ticket.",
+            "s",
+            (
+                Query(
+                    f"time() - {_ring('wait_timestamp_seconds', 'region', 'reason')}",
+                    f"{_LEGEND} {{{{reason}}}} {{{{region}}}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Generation of the keysets",
+            "A step each time a region is given another keyset. Steps without a rotation: somebody edits it.",
+            "none",
+            (Query(_ring("generation", "region"), f"{_LEGEND} {{{{region}}}}"),),
+        ),
+        Panel(
+            "Versions by phase",
+            "Of all rings. Discarded ones that grow: rotations that come to nothing.",
+            "none",
+            (
+                Query(
+                    f"sum by (phase) ({_ring('versions', 'phase')})",
+                    "{{phase}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Versions in the keysets",
+            "A ticket above 500; no rotation from 1,500 on.",
+            "none",
+            (Query(_ring("keyset_versions"), _LEGEND),),
+        ),
+        Panel(
+            "Time until the next version retires",
+            "By `spec.retention`: then no region reads it any more. Below 0: it is waited for something else.",
+            "s",
+            (Query(f"{_ring('retirement_timestamp_seconds')} - time()", _LEGEND),),
+        ),
+        Panel(
+            "Time until the next version may be removed",
+            "By `spec.removalDelay`, and by an Approval. Below 0: it may be, and nobody has asked for it.",
+            "s",
+            (Query(f"{_ring('removal_timestamp_seconds')} - time()", _LEGEND),),
+            rare=True,
+        ),
+        Panel(
+            "Data to be written anew",
+            "Ciphertexts that pods store, of versions that nobody writes with; and pods that have not said how many.",
+            "none",
+            (
+                Query(_ring("rewrap_remaining"), f"{_LEGEND} ciphertexts"),
+                Query(_ring("rewrap_silent_pods"), f"{_LEGEND} silent pods"),
+            ),
+            rare=True,
+        ),
+        Panel(
+            "Regions that are excluded",
+            "0. 1: rotations do not wait for the region, and it may be unable to read what others write.",
+            "none",
+            (Query(_ring("excluded", "region"), f"{_LEGEND} {{{{region}}}}"),),
+        ),
+        Panel(
+            "Retired versions that are handed out again",
+            "0. More: data lives longer than its retention says.",
+            "none",
+            (Query(_ring("returned_versions"), _LEGEND),),
+        ),
+        Panel(
+            "Age of the key-encryption key, in periods",
+            "Up to 1. A ticket at 1.25.",
+            "none",
+            (Query(f"(time() - {_ring('kek_timestamp_seconds')}) / {_ring('kek_period_seconds')}", _LEGEND),),
+        ),
+        Panel(
+            "Versions to be wrapped anew",
+            "Rises when the key-encryption key rotates, and falls to 0.",
+            "none",
+            (Query(_ring("kek_rewraps_remaining"), _LEGEND),),
+        ),
+        Panel(
+            "What providers of key-encryption keys did not do",
+            "By reason; each is in troubleshooting. A rate that stays becomes the ticket ProviderFailed.",
+            "ops",
+            (
+                Query(
+                    f"sum by (provider, reason) (rate(roadstead_kek_provider_errors_total{RATE}))",
+                    "{{provider}} {{reason}}",
+                ),
+            ),
+            rare=True,
+        ),
+        Panel(
+            "Clock of the operator against the hub's",
+            "Between -2 s and 2 s. A ticket from 5 s on; rings stand still from 30 s on.",
+            "s",
+            (Query("max by (cluster) (roadstead_clock_ahead_seconds)", "{{cluster}}"),),
+        ),
+        Panel(
+            "Rings by phase",
+            "Blocked: nothing goes on before somebody has changed something.",
+            "none",
+            (Query("max by (phase) (roadstead_keyrings)", "{{phase}}"),),
+        ),
+    ),
+)
+
+BOARDS = (OPERATOR, KEYS, CHAT)

@@ -6,75 +6,26 @@ Mutant: a metric renamed in `kernel/metrics.py` (``workqueue_depth`` to ``workqu
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import api_key_cases
 import worlds
 from clusters import StartCluster, eventually
+from integration.observability.prometheus import Prometheus
 from integration.workloads.relays import Clients, Relay, Site
 from integration.workloads.tls_pairs import Authority
-from localkube import binaries, ports
+from keyconsumers import Consumer
 from roadstead.observability.queries import BOARDS, Panel
-from worlds import World
+from worlds import NAMESPACE, World
 
 PANELS = [pytest.param(panel, id=f"{board.title}: {panel.title}") for board in BOARDS for panel in board.panels]
 WINDOW = "[30s]"
 """What stands for Grafana's $__rate_interval: many scrapes, which are a second apart here."""
-
-
-class Prometheus:
-    """A Prometheus server on loopback that scrapes these ports."""
-
-    def __init__(self, folder: Path, targets: dict[str, int]) -> None:
-        self._claim = ports.Claim(1)
-        (self._port,) = self._claim.ports
-        jobs = "\n".join(
-            f'- {{job_name: {job}, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}'
-            for job, port in targets.items()
-        )
-        (folder / "prometheus.yml").write_text(f"global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}\n")
-        self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                str(binaries.path("prometheus")),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self._port}",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    def ask(self, expression: str) -> list[dict[str, object]]:
-        """Samples of an instant query; fails with Prometheus's own words when it is not accepted."""
-        query = urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/query?{query}", timeout=10) as answer:
-                found: list[dict[str, object]] = json.load(answer)["data"]["result"]
-                return found
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{expression}: {error.read().decode()}") from error
-
-    def is_up(self, jobs: int) -> bool:
-        """Whether every job has been scraped often enough for a rate."""
-        try:
-            return len(self.ask("count_over_time(up[30s]) > 8 and up == 1")) == jobs
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        """End the server."""
-        self._process.terminate()
-        self._process.wait(timeout=20)
-        self._log.close()
-        self._claim.release()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +47,7 @@ def prometheus(world: World, relay: Relay, tmp_path_factory: pytest.TempPathFact
     name = world.fresh_name()
     world.apply(worlds.chat(name, tuple(world.members)))
     world.wait_ready(name)
+    make_rings(world, tmp_path_factory.mktemp("consumer"))
     server = Prometheus(
         tmp_path_factory.mktemp("prometheus"), {"roadstead-operator": world.running.port(), "chat": relay.ops_port}
     )
@@ -104,6 +56,28 @@ def prometheus(world: World, relay: Relay, tmp_path_factory: pytest.TempPathFact
         yield server
     finally:
         server.stop()
+
+
+def make_rings(world: World, folder: Path) -> None:
+    """One ring that has rotated, and one that waits for a pod to prove."""
+    region = next(iter(world.members))
+    for ring in ("rotated", "waiting"):
+        body = api_key_cases.ring(
+            ring, NAMESPACE, **{"spec.regions": [region], "spec.retention": "90d", **api_key_cases.NO_HASTE}
+        )
+        world.at_hub.apply("keyrings", body)
+        eventually(partial(has_primary, world, ring, 1), deadline=worlds.SETTLE_SECONDS)
+    Consumer(world.at[region], "waiting", region, "silent", folder)
+    for ring in ("rotated", "waiting"):
+        rotate_now = {"spec": {"schedule": {"rotateAt": datetime.now(UTC).isoformat()}}}
+        world.at_hub.patch("keyrings", ring, rotate_now)
+    eventually(partial(has_primary, world, "rotated", 2), deadline=worlds.SETTLE_SECONDS)
+    eventually(lambda: world.at_hub.get("keyrings", "waiting")["status"].get("waits"), deadline=worlds.SETTLE_SECONDS)
+
+
+def has_primary(world: World, ring: str, number: int) -> bool:
+    status = world.at_hub.get("keyrings", ring).get("status") or {}
+    return bool(status.get("primary", 0) == number)
 
 
 @pytest.mark.parametrize("panel", PANELS)

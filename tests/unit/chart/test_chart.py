@@ -517,12 +517,39 @@ def test_the_service_monitor_is_made(create: str, served: bool, there: bool) -> 
 
 def test_every_dashboard_becomes_a_config_map_of_valid_json() -> None:
     files = {path.name: path.read_text() for path in (CHART / "dashboards").glob("*.json")}
-    maps = of_kind(render(*sets("dashboards.create=true")), "ConfigMap")
+    maps = of_kind(render(*sets("dashboards.create=true", "alerts.create=Never")), "ConfigMap")
     assert {key: text for item in maps for key, text in item["data"].items()} == files
     for text in files.values():
         json.loads(text)
     assert all(item["metadata"]["labels"]["grafana_dashboard"] == "1" for item in maps)
-    assert not of_kind(render(), "ConfigMap")
+    assert [item["metadata"]["name"] for item in of_kind(render(), "ConfigMap")] == ["roadstead-alerts"]
+
+
+@pytest.mark.parametrize(
+    ("create", "served", "kind"),
+    [
+        pytest.param("Auto", True, "PrometheusRule", id="auto where the kind is served"),
+        pytest.param("Auto", False, "ConfigMap", id="auto where it is not"),
+        pytest.param("PrometheusRule", False, "PrometheusRule", id="one kind, for helm template in GitOps"),
+        pytest.param("ConfigMap", True, "ConfigMap", id="the other kind"),
+        pytest.param("Never", True, "", id="never"),
+    ],
+)
+def test_the_alerts_are_those_of_the_repository(create: str, served: bool, kind: str) -> None:
+    versions = ("--api-versions=monitoring.coreos.com/v1/PrometheusRule",) if served else ()
+    address = "https://runbooks.example.com"
+    objects = render(*sets(f"alerts.create={create}", f"alerts.runbookURL={address}/", "alerts.labels.a=b"), *versions)
+    found = [item for item in objects if item["metadata"]["name"] == "roadstead-alerts"]
+    assert [item["kind"] for item in found] == ([kind] if kind else [])
+    if not found:
+        return
+    text = (CHART / "rules" / "roadstead.yaml").read_text().replace("docs/runbooks", address)
+    [item] = found
+    content = item["spec"] if kind == "PrometheusRule" else yaml.safe_load(item["data"]["roadstead.yaml"])
+    assert content == yaml.safe_load(text) == {"groups": content["groups"]}
+    assert item["metadata"]["labels"]["a"] == "b"
+    addresses = {rule["annotations"]["runbook_url"] for group in content["groups"] for rule in group["rules"]}
+    assert f"{address}/RoadsteadNoLeader.md" in addresses and len(addresses) > 10
 
 
 @pytest.mark.parametrize("name", ["", "cert-manager.yaml", "member.yaml"])

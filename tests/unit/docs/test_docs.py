@@ -19,6 +19,7 @@ from roadstead.api.conditions import Reason
 from roadstead.api.parse import parse
 from roadstead.cli.app import app
 from roadstead.kernel.metrics import Metrics
+from roadstead.keys.gauges import FAMILIES
 from testrun import gates, layers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -224,6 +225,7 @@ def metrics() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
     names = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in registry.collect()}
+    names |= set(FAMILIES)
     return {name for name in names if not name.startswith(("process_", "python_"))}
 
 

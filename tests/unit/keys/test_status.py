@@ -12,7 +12,6 @@ from roadstead.api.keyring import KekProviderKind, KeyRing, KeyRingStatus
 from roadstead.api.keyversion import KeyPhase
 from roadstead.api.parse import dump, parse
 from roadstead.keys.decide import target
-from roadstead.keys.gauges import gauges
 from roadstead.keys.kek import Kek
 from roadstead.keys.kek_rotation import KekState
 from roadstead.keys.status import Facts, RegionFacts, deleting, derive, invalid
@@ -194,13 +193,3 @@ def test_it_says_what_each_region_holds_and_has_proved() -> None:
     here = RegionFacts("hkg", wanted=True, keyset=keyset, reads=frozenset({1, 2}), writes=1)
     status = derive(facts(PRIMARY, COMING, hkg=here), NOON)
     assert [(r.versions, r.reads, r.writes) for r in status.regions] == [("1-2", "1-2", 1), ("1-2", "", 0)]
-
-
-def test_metrics_count_rings_and_name_none() -> None:
-    status = derive(facts(PRIMARY, COMING, waits=(Wait(Reason.NOT_PROVED, "words", "sgp"),)), NOON)
-    bodies = [{"status": dump(status)}, {"status": dump(derive(facts(), NOON))}, {}]
-    found = gauges(bodies, NOON + timedelta(hours=1))
-    assert found.phases == {"Rotating": 1, "Idle": 1, "Pending": 1}
-    assert found.waiting == {"NotProved": 1}
-    assert found.oldest_primary == 25 * 3600
-    assert gauges([], NOON).oldest_primary == 0
