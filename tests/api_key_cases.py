@@ -66,6 +66,7 @@ RINGS_KEPT: list[tuple[str, Edits]] = [
     ("KEKs in an HSM", {"spec.kek": {"provider": "PKCS11"}}),
     ("the shortest and one more KEK", {"spec.kek": {"rotateEvery": "1h", "rotateAt": "2026-01-01T00:00:00Z"}}),
     ("the longest life of a KEK", {"spec.kek.rotateEvery": "5y"}),
+    ("keysets that only the regions open", {"spec.distribution": "Encrypted"}),
     ("one region with a name of 23 characters", {"spec.regions": ["r" * 23]}),
     (
         "the largest ring",
@@ -108,7 +109,7 @@ RINGS_REFUSED: list[tuple[str, Edits, str, str]] = [
     ("a region twice", {"spec.regions": ["hkg", "hkg"]}, "spec.regions[1]", "Duplicate value"),
     ("a region that is no label", {"spec.regions": ["a.b"]}, "spec.regions[0]", "is a.b, not a DNS label; write"),
     ("nothing said of the distribution", {"spec.distribution": ABSENT}, "spec.distribution", "Required value"),
-    ("a distribution that is not there yet", {"spec.distribution": "Encrypted"}, "spec.distribution", "supported"),
+    ("no such distribution", {"spec.distribution": "Sealed"}, "spec.distribution", "supported"),
     ("a period below the minimum", {"spec.schedule.every": "59s", **NO_HASTE}, "every", "is 59s, below 1m; write 1m"),
     ("a period above the maximum", {"spec.schedule.every": "6y"}, "spec.schedule.every", "is 6y, above 5y; write 5y"),
     ("a period in words", {"spec.schedule.every": "3 days"}, "every", "is 3 days, not a duration; write numbers"),

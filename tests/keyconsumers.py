@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,13 @@ class Consumer:
 
     def load(self) -> bool:
         """What the kubelet and the process do when the Secret has changed; False while there is none."""
+        if not self.mount():
+            return False
+        self._take_up(self._mount)
+        return True
+
+    def mount(self) -> bool:
+        """What the kubelet does when the Secret has changed; False while there is none."""
         secret = self._objects.find("secrets", self._keyset)
         if secret is None:
             return False
@@ -69,11 +80,13 @@ class Consumer:
         former = self._mount / f"..{self._swaps - 1}"
         link.replace(self._mount / "..data")
         shutil.rmtree(former, ignore_errors=True)
+        return True
+
+    def _take_up(self, directory: Path) -> None:
         if self._open is None:
-            self._open = Ring.open(self._mount)
+            self._open = Ring.open(directory)
         else:
             self._open.reload()
-        return True
 
     def prove(self) -> None:
         """Answer for what the process holds now."""
@@ -104,3 +117,68 @@ class Consumer:
     def end(self) -> None:
         """The pod is deleted."""
         self._objects.delete("pods", self.name)
+
+
+class SealedConsumer(Consumer):
+    """One pod whose keyset is opened by an agent: the real process.
+
+    Args:
+        objects: as for `Consumer`, and so are the others.
+        directory: empty; where the sealed keyset is mounted.
+        memory: empty, in memory; where the agent writes.
+        place: the agent's words for where the private key is.
+        environment: of the agent, besides this process's.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        ring: str,
+        region: str,
+        name: str,
+        directory: Path,
+        memory: Path,
+        place: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(objects, ring, region, name, directory)
+        self._memory, self._place = memory, tuple(place)
+        self._environment = {**os.environ, **(environment or {})}
+        self.said = memory.parent / f"{name}.log"
+        self.start()
+
+    def start(self, *place: str) -> None:
+        """Start the agent, perhaps with its private key elsewhere."""
+        self._place = place or self._place
+        command = [sys.executable, "-m", "roadstead_keys_agent", "run", f"--open={self._mount}={self._memory}"]
+        with self.said.open("a") as log:
+            self.agent = subprocess.Popen(
+                [*command, "--poll=0.2", *self._place], stdout=log, stderr=log, env=self._environment
+            )
+
+    def stop(self) -> None:
+        """End the agent."""
+        self.agent.terminate()
+        self.agent.wait(30)
+
+    def load(self) -> bool:
+        """What kubelet, agent and process do; False while the agent has not opened what is there."""
+        if not self.mount():
+            return False
+        mounted, opened = (_generation(directory) for directory in (self._mount, self._memory))
+        if mounted != opened:
+            return False
+        self._take_up(self._memory)
+        return True
+
+    def end(self) -> None:
+        """The pod is deleted, and its agent ended."""
+        self.stop()
+        super().end()
+
+
+def _generation(directory: Path) -> int:
+    try:
+        return int(json.loads((directory / "..data" / "ring.json").read_bytes())["generation"])
+    except (OSError, ValueError, LookupError):
+        return -1

@@ -102,6 +102,7 @@ class Reason(StrEnum):
     REGION_EXCLUDED = "RegionExcluded"
     KEYSET_FULL = "KeysetFull"
     PROVIDER_FAILED = "ProviderFailed"
+    NO_PUBLIC_KEY = "NoPublicKey"
     # approvals
     AWAITING_APPROVAL = "AwaitingApproval"
     APPROVED = "Approved"

@@ -23,6 +23,7 @@ DEFAULT_PERIOD: Final = parse_duration("72h")
 MAX_REGIONS: Final = 32
 MAX_WAITS: Final = 4 * MAX_REGIONS
 MOST_REWRAPS: Final = 64
+MOST_GENERATION: Final = 2**53
 
 
 class KeyCron(Model):
@@ -121,6 +122,7 @@ class KeyDistribution(StrEnum):
     """How the regions get the keys."""
 
     CLEARTEXT = "Cleartext"
+    ENCRYPTED = "Encrypted"
 
 
 class KeyAttestation(StrEnum):
@@ -175,10 +177,11 @@ class KeyRingSpec(Model):
     )
     kek: KeyKek = Field(default=KeyKek(), description="What versions are wrapped with in the hub.")
     distribution: KeyDistribution = Field(
-        description="Cleartext: keysets lie in Secrets of the regions in the clear: whoever may read Secrets of the "
-        "namespace there may read them. An encrypted distribution is not there yet; that is why it must be said in so "
-        "many words.",
-        examples=["Cleartext"],
+        description="Encrypted: keysets are sealed for the public keys in spec.keyEncryption of each Region; "
+        "`roadstead keys agent` opens them in the pods, with a private key that does not leave the region. Cleartext: "
+        "they lie in Secrets of the regions in the clear: whoever may read Secrets of the namespace there may read "
+        "them; that is why it must be said in so many words. It may be changed while the ring is in use.",
+        examples=["Encrypted"],
     )
 
 
@@ -210,7 +213,9 @@ class RingRegion(Model):
     """What is known of the ring in one region."""
 
     name: RegionName = Field(description="Name of the Region.")
-    generation: Integer = Field(default=0, ge=0, le=2**53, description="Generation of the keyset that it was given.")
+    generation: Integer = Field(
+        default=0, ge=0, le=MOST_GENERATION, description="Generation of the keyset that it was given."
+    )
     primary: Integer = Field(
         default=0, ge=0, le=MOST_VERSIONS, description="Version that the keyset says to write with; 0: none yet."
     )

@@ -12,6 +12,13 @@ from roadstead.api.shapes import DATA_KEY, JURISDICTION
 
 NAME_MAX_LENGTH = 23
 
+EXAMPLE_PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEp5BJjQ+wGmfLwN9v2vJoNXGKKW5y
+WeQLmlaHf04rLrHA2epiUfQqsFuhjWlNcQjUsloBa1KyPDHN/OMjfQOEiQ==
+-----END PUBLIC KEY-----
+"""
+"""Nobody has its private key."""
+
 # ISO 3166-1 alpha-2, the officially assigned codes. "UK" is not one of them: a typing error here would move data across
 # a border, so the list is checked and not only the shape.
 ASSIGNED_COUNTRIES = frozenset(
@@ -110,6 +117,21 @@ class Probe(Model):
     )
 
 
+class KeyEncryption(Model):
+    """Whom keysets of rings with the distribution Encrypted are sealed for."""
+
+    public_keys: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=1024)], ...],
+        Field(min_length=1, max_length=2),
+        SetList(),
+    ] = Field(
+        description="Public keys on the curve P-256 in PEM (SubjectPublicKeyInfo), as `roadstead keys agent keygen` "
+        "prints them. The private keys stay in the region. A keyset can be opened with any one of them: two while a "
+        "key is replaced by another. 1 or 2.",
+        examples=[[EXAMPLE_PUBLIC_KEY]],
+    )
+
+
 class RegionSpec(Model):
     """What a platform engineer says about a region."""
 
@@ -136,6 +158,11 @@ class RegionSpec(Model):
         "and none that is gets more replicas or a new version; what runs keeps running.",
     )
     probe: Probe = Field(default=Probe(), description="How the region's API server is probed.")
+    key_encryption: KeyEncryption | None = Field(
+        default=None,
+        description="For whom keysets of rings with spec.distribution Encrypted are sealed here. Absent: no such ring "
+        "gets keys here.",
+    )
 
 
 class RegionCapacity(Model):

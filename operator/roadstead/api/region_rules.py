@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from roadstead.api.duration import cel_milliseconds, format_duration
+from roadstead.api.publickeys import PEM, point_of
 from roadstead.api.region import ASSIGNED_COUNTRIES, NAME_MAX_LENGTH, Region, RegionCluster
 from roadstead.api.rules import ChangeRule, Rule, Values, cel_text, once
 from roadstead.api.shapes import DURATION, JURISDICTION
@@ -62,6 +63,11 @@ def _members(cluster: RegionCluster) -> tuple[Values, ...]:
     return once(both or neither, number="both" if both else "none")
 
 
+def _public_keys(region: Region) -> tuple[str, ...]:
+    given = region.spec.key_encryption
+    return () if given is None else given.public_keys
+
+
 def _moved(old: Region, new: Region) -> Iterable[Values]:
     was, is_ = (obj.spec.cluster.in_cluster is not None for obj in (old, new))
     names = {True: "inCluster", False: "kubeconfigSecretRef"}
@@ -106,6 +112,16 @@ REGION_RULES = (
         f"!self.timeout.matches({cel_text(DURATION)}) || !self.interval.matches({cel_text(DURATION)}) || "
         f"{cel_milliseconds('self.timeout')} <= {cel_milliseconds('self.interval')}",
         values={"value": "self.timeout", "interval": "self.interval"},
+    ),
+    Rule(  # it does not show the value: a private key may have been written there
+        name="Keysets are sealed for public keys that a token can unwrap with",
+        at="spec.keyEncryption",
+        field="spec.keyEncryption.publicKeys",
+        says="has an entry that is not a public key on the curve P-256 in PEM",
+        cure="write what `roadstead keys agent keygen` prints, from BEGIN PUBLIC KEY to END PUBLIC KEY; a private key "
+        "that was written here is not private any more",
+        found=lambda region: once(any(point_of(text) is None for text in _public_keys(region))),
+        cel=f"!has(self.publicKeys) || self.publicKeys.all(key, key.matches({cel_text(PEM)}))",
     ),
 )
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from roadstead.cli.agent import agent
 from roadstead.cli.output import Format
 from roadstead.cli.running import Kubeconfig, KubeContext, Output, access_to, run
 
 keys = typer.Typer(help="Look at rings of keys, and change them.", no_args_is_help=True, rich_markup_mode=None)
+keys.add_typer(agent, name="agent")
 
 Ring = Annotated[str, typer.Argument(metavar="RING", help="Name of the KeyRing, or NAMESPACE/NAME.")]
 RingNamespace = Annotated[

@@ -137,6 +137,7 @@ class Site:
     pending: bool = False
     message: str = ""
     served: frozenset[Gvr] = frozenset()
+    public_keys: tuple[str, ...] = ()
     member: Member | None = field(default=None, hash=False, compare=False)
 
     @property

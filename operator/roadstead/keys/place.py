@@ -20,6 +20,7 @@ from roadstead.keys import versions as life
 from roadstead.keys.challenge import Answer, Asked, Proved
 from roadstead.keys.material import Material
 from roadstead.keys.regional import Held
+from roadstead.keys.sealing import Purpose, Recipients
 from roadstead.keys.state import Keyset, RegionView
 from roadstead.keys.versions import Version
 
@@ -50,6 +51,7 @@ class Place:
         can_answer: there is a place for their answers.
         answers: of them, as they were received.
         proved: what each of them has proved.
+        recipients: whom keysets are sealed for; None: they are given in clear text.
         problem: why it cannot be read or written.
         reason: the same in one word.
     """
@@ -63,15 +65,23 @@ class Place:
     can_answer: bool = False
     answers: tuple[Answer, ...] = ()
     proved: Mapping[str, Proved] | None = None
+    recipients: Recipients | None = None
     problem: str = ""
     reason: Reason = Reason.REGION_UNREADABLE
+
+    @property
+    def for_nobody(self) -> bool:
+        """Whether nothing can be given to it, since it is to be sealed and there is no public key."""
+        return self.recipients is not None and not self.recipients.points
 
     def troubled(self, problem: str, reason: Reason) -> Place:
         """The same, with what went wrong there."""
         return replace(self, problem=problem, reason=reason)
 
 
-async def read(name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx: Context, *, wanted: bool) -> Place:
+async def read(
+    name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx: Context, *, wanted: bool, encrypted: bool
+) -> Place:
     """Read a region. What fails is said in the place.
 
     Args:
@@ -81,6 +91,7 @@ async def read(name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx:
         regions: all of the ring.
         ctx: of the pass.
         wanted: the spec names it.
+        encrypted: keysets are to be sealed for it.
     """
     site = ctx.fleet.site(name)
     if site is None:
@@ -101,16 +112,52 @@ async def read(name: str, ring: Key, ring_id: str, regions: frozenset[str], ctx:
         raise
     except RoadsteadError as error:
         return Place(name, wanted, problem=f"region {name}: {error}", reason=Reason.REGION_UNREADABLE)
-    return Place(
+    asked = Asked(ring_id, name)
+    place = Place(
         name,
         wanted,
         client,
-        Found(serving, regional.held_in(ring_id, serving)),
-        Found(rewrap, regional.held_in(ring_id, rewrap)),
+        Found(serving, regional.held_in(asked, serving, Purpose.SERVING)),
+        Found(rewrap, regional.held_in(asked, rewrap, Purpose.REWRAP)),
         frozenset(pods),
         config_map is not None,
         regional.answers_in(config_map),
+        recipients=Recipients.of(site.public_keys) if encrypted else None,
     )
+    return place.troubled(_no_key(name), Reason.NO_PUBLIC_KEY) if place.for_nobody else place
+
+
+def _no_key(name: str) -> str:
+    return (
+        f"spec.distribution is Encrypted, and Region {name} has no spec.keyEncryption.publicKeys to seal keysets for; "
+        "make a key pair there with `roadstead keys agent keygen`, and write the public key into the Region. Until "
+        "then it keeps what it has"
+    )
+
+
+def numbers_to_check(places: Iterable[Place]) -> frozenset[int]:
+    """The versions that are needed to tell whether what regions have sealed is ours."""
+    held = (found.held for place in places for found in (place.serving, place.rewrap))
+    return frozenset[int]().union(*map(regional.authenticated_with, held))
+
+
+def checked(place: Place, ring_id: str, keys: Sequence[Material], known: int) -> Place:
+    """The same, with whatever is not in the form that the operator makes now taken for damaged.
+
+    Args:
+        place: as it was read.
+        ring_id: identity of the ring.
+        keys: at least those of `numbers_to_check` that the hub has.
+        known: the newest generation of its keyset that the status knows of.
+    """
+    asked = Asked(ring_id, place.name)
+
+    def right(found: Found, known: int) -> Found:
+        if found.secret is None:
+            return found
+        return replace(found, held=regional.checked(found.held, asked, keys, place.recipients, known))
+
+    return replace(place, serving=right(place.serving, known), rewrap=right(place.rewrap, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +215,18 @@ async def give(
                 return not_ours
             await client.delete(child.gvr, child.namespace, name, uid=there.secret["metadata"]["uid"])
         return NOTHING
+    if place.for_nobody:
+        return Refusal(place.problem, place.reason)
+    if there.secret is not None and place.recipients is not None and regional.is_exposed(there.secret):
+        # An apply leaves what somebody else wrote beside it. The next pass makes it anew; mounts keep what they have.
+        if claim(there.secret["metadata"], owner, place.name) is Claim.FOREIGN:
+            return not_ours
+        await client.delete(child.gvr, child.namespace, name, uid=there.secret["metadata"]["uid"])
+        return Found(None, Held(generation=there.held.generation))
     generation = max(there.held.generation, given.generation) + 1
     asked = Asked(given.ring_id, place.name)
-    child = regional.keyset_secret(asked, child.namespace, name, keyset, keys, generation)
+    purpose = Purpose.SERVING if name == regional.keyset_name(owner.key.name, place.name) else Purpose.REWRAP
+    child = regional.keyset_secret(asked, child.namespace, name, keyset, keys, generation, place.recipients, purpose)
     try:
         written = await _apply(client, child, there.secret, place.name, owner)
     except (Fatal, Conflict):
@@ -183,7 +239,7 @@ async def give(
         return Refusal(words, Reason.NAMESPACE_MISSING)
     except RoadsteadError as error:
         return Refusal(f"region {place.name}: {without_content(child, str(error))}", Reason.REFUSED)
-    return not_ours if written is None else Found(written, regional.held_in(given.ring_id, written))
+    return not_ours if written is None else Found(written, regional.held_in(asked, written, purpose))
 
 
 async def offer_receipts(place: Place, owner: Owner) -> Place:

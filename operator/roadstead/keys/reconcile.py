@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from roadstead.api.conditions import Reason
-from roadstead.api.keyring import DEFAULT_PERIOD, KeyAttestation, KeyRing, KeyRingStatus, ScheduleState
+from roadstead.api.keyring import DEFAULT_PERIOD, KeyAttestation, KeyDistribution, KeyRing, KeyRingStatus, ScheduleState
 from roadstead.api.keyversion import KeyPhase, KeyVersion, object_name
 from roadstead.api.parse import dump, is_status_readable, parse, status_of
 from roadstead.api.problems import SpecError
@@ -25,12 +25,11 @@ from roadstead.kernel.ownership import Owner
 from roadstead.keys import ledger, place, regional, schedule
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
-from roadstead.keys.challenge import Asked, Proved, verify
+from roadstead.keys.challenge import Asked, verify
 from roadstead.keys.decide import decide
 from roadstead.keys.deks import Deks
 from roadstead.keys.kek_keeper import KekKeeper, Kept
 from roadstead.keys.kek_rotation import Rules, View
-from roadstead.keys.material import Material
 from roadstead.keys.place import Found, Given, Place
 from roadstead.keys.schedule import Turn
 from roadstead.keys.state import Keyset, Policy, Ring
@@ -162,8 +161,10 @@ class KeyRingReconciler:
         names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
         owner = Owner(ctx.hub_id, key, ring.metadata.uid)
         wanted = frozenset(ring.spec.regions)
+        encrypted = ring.spec.distribution is KeyDistribution.ENCRYPTED
         places = await gathered(
-            place.read(name, key, ring_id, names, ctx, wanted=name in wanted) for name in sorted(names)
+            place.read(name, key, ring_id, names, ctx, wanted=name in wanted, encrypted=encrypted)
+            for name in sorted(names)
         )
         versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         now = ctx.clock.now()
@@ -310,8 +311,8 @@ class KeyRingReconciler:
     async def _give(self, region: str, name: str, there: Found, after: Keyset, work: _Pass) -> Found | None:
         """What the region has then; None, and the region's problem is said, when it does not take it."""
         keys = await self._deks.open(work.ring_id, [work.deks[number] for number, _ in after.keys])
-        known = next((entry.generation for entry in work.ring.status.regions if entry.name == region), 0)
-        given = await place.give(work.places[region], name, there, after, keys, Given(work.owner, work.ring_id, known))
+        by = Given(work.owner, work.ring_id, _known(work, region))
+        given = await place.give(work.places[region], name, there, after, keys, by)
         if isinstance(given, Found):
             return given
         work.places[region] = work.places[region].troubled(given.problem, given.reason)
@@ -370,18 +371,16 @@ class KeyRingReconciler:
         return found
 
     async def _prove(self, work: _Pass, versions: tuple[Version, ...]) -> None:
-        """Verify what pods have answered, with the material of the versions that they are asked for."""
-        numbers = {v.number for v in (life.primary(versions), life.coming(versions)) if v is not None}
-        numbers &= work.deks.keys()
-        keys: list[Material] | None = None
-        for name, at in work.places.items():
-            answers = [answer for answer in at.answers if answer.pod in at.pods]
-            proved: dict[str, Proved] = {}
-            if answers and numbers:
-                if keys is None:
-                    keys = await self._deks.open(work.ring_id, [work.deks[number] for number in sorted(numbers)])
-                asked = Asked(work.ring_id, name)
-                proved = {a.pod: verify(asked, keys, a) for a in answers if a.generation <= at.serving.held.generation}
+        """Verify what pods have answered and what sealed keysets say, with the material that either is about."""
+        asked_for = {v.number for v in (life.primary(versions), life.coming(versions)) if v is not None}
+        answers = {name: [one for one in at.answers if one.pod in at.pods] for name, at in work.places.items()}
+        numbers = (asked_for if any(answers.values()) else set()) | place.numbers_to_check(work.places.values())
+        keys = await self._deks.open(work.ring_id, [work.deks[n] for n in sorted(numbers & work.deks.keys())])
+        proving = [key for key in keys if key.number in asked_for]
+        for name in work.places:
+            at = place.checked(work.places[name], work.ring_id, keys, _known(work, name))
+            asked, newest = Asked(work.ring_id, name), at.serving.held.generation
+            proved = {a.pod: verify(asked, proving, a) for a in answers[name] if a.generation <= newest}
             work.places[name] = replace(at, proved=proved)
 
     # --- the end
@@ -393,7 +392,9 @@ class KeyRingReconciler:
         known = status_of(KeyRingStatus, body)
         ring_id = known.ring_id or ""
         names = regions_of(body)
-        places = await gathered(place.read(name, key, ring_id, names, ctx, wanted=True) for name in sorted(names))
+        places = await gathered(
+            place.read(name, key, ring_id, names, ctx, wanted=True, encrypted=False) for name in sorted(names)
+        )
         holds = {}
         for at in places:
             if ctx.fleet.site(at.name) is None:
@@ -413,6 +414,11 @@ class KeyRingReconciler:
         await gathered(place.clear(at, owner) for at in places)
         await finalizer.remove(KEY_RINGS, key, ctx.resources.get(key) or body, ctx)
         return Result()
+
+
+def _known(work: _Pass, region: str) -> int:
+    """The newest generation of a region's keyset that the status knows of."""
+    return next((entry.generation for entry in work.ring.status.regions if entry.name == region), 0)
 
 
 def _turn(ring: KeyRing, ring_id: str, versions: Iterable[Version], now: datetime) -> Turn:

@@ -10,19 +10,23 @@ import binascii
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from roadstead_keys.ring import MOST_WANTED
+from roadstead_keys_agent.sealed import Sealed
 from tink.proto import aes_gcm_pb2, tink_pb2, x_aes_gcm_pb2
 
+from roadstead.api.keyring import MOST_GENERATION
 from roadstead.api.keyversion import KeyType
 from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, Child
 from roadstead.keys import material as materials
+from roadstead.keys import sealing
 from roadstead.keys.challenge import Answer, Asked, challenge
 from roadstead.keys.material import KEY_BYTES, Material
+from roadstead.keys.sealing import Purpose, Recipients
 from roadstead.keys.state import Keyset
 
 KEYSET_KEY: Final = "keyset.json"
@@ -33,6 +37,8 @@ MOST_COUNTED: Final = 10_000
 """Versions in an inventory: several times as many as a ring may have."""
 MOST_NUMBER: Final = 2**32 - 1
 """The highest number that a ciphertext can name."""
+
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 # What people and pods may write there, as Python says it: no content may end a pass over the whole ring.
 _UNREADABLE: Final = (
@@ -52,14 +58,16 @@ class Held:
     Attributes:
         keyset: numbers, fingerprints and primary; empty when there is none, or none that can be read.
         generation: how often it was changed; 0: never.
-        keys: the material itself; never shown.
+        keys: the material itself, of a keyset in clear text; never shown.
         damaged: what is there is not what a ring makes.
+        sealed: the keyset, when it is sealed; what it says is to be `checked`.
     """
 
     keyset: Keyset = field(default_factory=Keyset)
     generation: int = 0
     keys: tuple[Material, ...] = field(default=(), repr=False)
     damaged: bool = False
+    sealed: Sealed | None = None
 
 
 NOTHING: Final = Held()
@@ -101,7 +109,14 @@ def asked_of(keyset: Keyset) -> frozenset[int]:
 
 
 def keyset_secret(
-    asked: Asked, namespace: str, name: str, keyset: Keyset, keys: Iterable[Material], generation: int
+    asked: Asked,
+    namespace: str,
+    name: str,
+    keyset: Keyset,
+    keys: Iterable[Material],
+    generation: int,
+    recipients: Recipients | None = None,
+    purpose: Purpose = Purpose.SERVING,
 ) -> Child:
     """The Secret that gives a region a keyset, to serve with or only to rewrap with.
 
@@ -112,6 +127,8 @@ def keyset_secret(
         keyset: what the region is given; not empty.
         keys: the material of each of its versions.
         generation: larger than any that the region had.
+        recipients: whom it is sealed for; None: it is given in clear text.
+        purpose: what a sealed keyset says that it is for, so that none is taken for the other.
 
     Raises:
         ValueError: the material is not that of the keyset.
@@ -131,10 +148,12 @@ def keyset_secret(
             str(number): b64encode(challenge(asked, held[number])).decode() for number in sorted(asked_of(keyset))
         },
     }
-    content = {
-        KEYSET_KEY: materials.keyset(held.values(), primary),
-        RING_KEY: json.dumps(said, sort_keys=True).encode(),
-    }
+    plain, beside = materials.keyset(held.values(), primary), json.dumps(said, sort_keys=True).encode()
+    content = {KEYSET_KEY: plain, RING_KEY: beside}
+    if recipients is not None:
+        proving = [held[number] for number in sorted(asked_of(keyset))]
+        made = sealing.seal(asked, keyset, generation, plain, beside, proving, recipients, purpose)
+        content = {sealing.FILE: made, RING_KEY: beside}
     data = {name: b64encode(value).decode() for name, value in content.items()}
     return Child(SECRETS, namespace, name, {"type": "roadstead.dev/keyset", "data": data})
 
@@ -144,25 +163,77 @@ def receipts(namespace: str, ring: str, region: str) -> Child:
     return Child(CONFIG_MAPS, namespace, receipts_name(ring, region), {})
 
 
-def held_in(ring_id: str, secret: Mapping[str, Any] | None) -> Held:
-    """What a region's Secret holds, whoever wrote it; what of it cannot be read is left out."""
+def held_in(asked: Asked, secret: Mapping[str, Any] | None, purpose: Purpose = Purpose.SERVING) -> Held:
+    """What a region's Secret holds, whoever wrote it; what of it cannot be read is left out.
+
+    Args:
+        asked: the ring's identity and the region.
+        secret: as it is there.
+        purpose: what its keyset is for.
+    """
     if secret is None:
         return NOTHING
     data = secret.get("data") or {}
+    if sealing.FILE in data:
+        return _sealed_in(asked, secret, data, purpose)
     try:
         said = json.loads(b64decode(data[RING_KEY], validate=True))
-        generation, active = int(said["generation"]), said["active"] is True
-        asked = frozenset(int(number) for number in said["challenges"])
+        active = said["active"] is True
+        challenged = frozenset(int(number) for number in said["challenges"])
         parsed = json_format.Parse(b64decode(data[KEYSET_KEY], validate=True), tink_pb2.Keyset())
-        own = said["ring"] == ring_id
+        own = (said["ring"], said["region"]) == (asked.ring, asked.region)
     except _UNREADABLE:
         return Held(generation=_generation(data), damaged=True)
     found = [key for entry in parsed.key if (key := _material(entry)) is not None]
-    keys = tuple(sorted((key.number, materials.fingerprint(ring_id, key)) for key in found))
+    keys = tuple(sorted((key.number, materials.fingerprint(asked.ring, key)) for key in found))
     keyset = Keyset(keys, parsed.primary_key_id if active else 0)
     whole = len(found) == len(parsed.key) == len({key.number for key in found})
-    damaged = not (own and whole and asked == asked_of(keyset))
-    return Held(keyset, max(generation, 0), tuple(found), damaged)
+    damaged = not (own and whole and challenged == asked_of(keyset))
+    return Held(keyset, _generation(data), tuple(found), damaged)
+
+
+def _sealed_in(asked: Asked, secret: Mapping[str, Any], data: Mapping[str, Any], purpose: Purpose) -> Held:
+    try:
+        found = sealing.parse(b64decode(data[sealing.FILE], validate=True))
+        beside = b64decode(data[RING_KEY], validate=True)
+    except _UNREADABLE:
+        return Held(generation=_generation(data), damaged=True)
+    keyset, said = sealing.keyset_of(found), found.statement
+    own = (said.ring, said.region, said.purpose) == (asked.ring, asked.region, purpose)
+    whole = said.beside == sealing.digest(beside) and found.authenticators.keys() == asked_of(keyset)
+    return Held(keyset, _generation(data), (), not (own and whole) or is_exposed(secret), found)
+
+
+def authenticated_with(held: Held) -> frozenset[int]:
+    """The versions that are needed to tell whether a sealed keyset is ours; none when that is known."""
+    return frozenset() if held.sealed is None or held.damaged else frozenset(held.sealed.authenticators)
+
+
+def is_exposed(secret: Mapping[str, Any]) -> bool:
+    """Whether a sealed keyset has something beside it that may be one in clear text, and that an apply of ours leaves.
+
+    It is somebody else's field then: what they wrote themselves, or what kubectl notes of what it has applied.
+    """
+    data, annotations = secret.get("data") or {}, secret["metadata"].get("annotations") or {}
+    return sealing.FILE in data and (KEYSET_KEY in data or _LAST_APPLIED in annotations)
+
+
+def checked(held: Held, asked: Asked, keys: Iterable[Material], recipients: Recipients | None, known: int) -> Held:
+    """The same, and damaged unless it is in the form that the operator makes now, and no older one put back.
+
+    Args:
+        held: what was read, of a Secret that is there.
+        asked: the ring's identity and the region.
+        keys: versions that the hub has.
+        recipients: whom it should be sealed for; None: nobody.
+        known: generation that the region was given last, as the status knows it.
+    """
+    if recipients is None:
+        right = held.sealed is None
+    else:
+        right = held.sealed is not None and sealing.recipients_of(held.sealed) == recipients.ids
+        right = right and held.sealed is not None and sealing.is_ours(asked, held.sealed, keys)
+    return replace(held, damaged=held.damaged or not right or held.generation < known)
 
 
 def answers_in(config_map: Mapping[str, Any] | None) -> tuple[Answer, ...]:
@@ -231,11 +302,12 @@ def _whole(value: object, least: int, most: int = 2**53) -> bool:
 
 
 def _generation(data: Mapping[str, Any]) -> int:
-    """The generation that damaged content claims, so that the next one is larger."""
+    """The generation that content claims, damaged or not, so that the next one is larger."""
     try:
-        return max(int(json.loads(b64decode(data[RING_KEY], validate=True))["generation"]), 0)
+        said = int(json.loads(b64decode(data[RING_KEY], validate=True))["generation"])
     except _UNREADABLE:
         return 0
+    return said if 0 <= said < MOST_GENERATION else 0  # no operator has counted that far
 
 
 def _material(entry: tink_pb2.Keyset.Key) -> Material | None:

@@ -267,6 +267,7 @@ class RegionReconciler:
                 pending=finding is not None and finding.reason is Reason.NOT_PROBED,
                 message="" if finding is None else finding.message,
                 served=connection.member.served if connection.member is not None else frozenset(),
+                public_keys=region.spec.key_encryption.public_keys if region.spec.key_encryption else (),
                 member=connection.member,
             )
         )

@@ -10,6 +10,7 @@ import pytest
 
 from localkube.bare import BareCluster
 from localkube.rest import Api, ApiError
+from public_keys import ANOTHER, NO_PUBLIC_KEYS, PUBLIC_KEY
 from roadstead.api.parse import dump, parse
 from roadstead.api.problems import SpecError
 from specs import ABSENT, region
@@ -37,6 +38,11 @@ def api(hub: BareCluster) -> Api:
         pytest.param({"spec.scheduling": "Cordoned"}, id="cordoned"),
         pytest.param({"spec.probe": {"timeout": "500ms"}}, id="half a second"),
         pytest.param({"spec.probe": {"interval": "5s"}}, id="a timeout as long as the interval"),
+        pytest.param({"spec.keyEncryption": {"publicKeys": [PUBLIC_KEY]}}, id="a public key"),
+        pytest.param({"spec.keyEncryption": {"publicKeys": [PUBLIC_KEY, ANOTHER.strip()]}}, id="two public keys"),
+        pytest.param(
+            {"spec.keyEncryption": {"publicKeys": [PUBLIC_KEY.replace("\n", "\r\n")]}}, id="a public key from Windows"
+        ),
     ],
 )
 def test_accepted_with_the_models_defaults(api: Api, edits: dict[str, Any]) -> None:
@@ -69,6 +75,11 @@ def test_accepted_with_the_models_defaults(api: Api, edits: dict[str, Any]) -> N
         pytest.param({"spec.probe": {"interval": "999ms", "timeout": "200ms"}}, True, id="an interval below its bound"),
         pytest.param({"spec.probe": {"failureThreshold": 0}}, False, id="no failure at all"),
         pytest.param({"spec.cordoned": True}, False, id="a field that there is not"),
+        *(pytest.param({"spec.keyEncryption": {"publicKeys": [key]}}, True, id=what) for what, key in NO_PUBLIC_KEYS),
+        pytest.param({"spec.keyEncryption": {}}, False, id="no public keys"),
+        pytest.param({"spec.keyEncryption": {"publicKeys": []}}, False, id="an empty list of public keys"),
+        pytest.param({"spec.keyEncryption": {"publicKeys": [PUBLIC_KEY] * 2}}, False, id="a public key twice"),
+        pytest.param({"spec.keyEncryption": {"publicKeys": ["a", "b", "c"]}}, False, id="three public keys"),
     ],
 )
 def test_refused_by_both(api: Api, edits: dict[str, Any], same_words: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from api_cases import BROKEN, CHANGES, PASSIVE, STORED, peak, peers
+from public_keys import NO_PUBLIC_KEYS, OFF_THE_CURVE, PUBLIC_KEY
 from roadstead.api.chatservice import ChatService
 from roadstead.api.chatservice_changes import CHAT_SERVICE_CHANGES
 from roadstead.api.chatservice_rules import CHAT_SERVICE_RULES
@@ -91,6 +92,23 @@ def test_rules_of_regions(edits: dict[str, Any], message: str) -> None:
         parse("Region", region(**edits))
     (problem,) = caught.value.problems
     assert message in str(problem)
+
+
+KEYS_RULE = "spec.keyEncryption.publicKeys has an entry that is not a public key on the curve P-256 in PEM; write what"
+
+
+@pytest.mark.parametrize("what, key", [pytest.param(*case, id=case[0]) for case in [*NO_PUBLIC_KEYS, OFF_THE_CURVE]])
+def test_what_is_no_public_key_of_a_region_is_refused_and_not_shown(what: str, key: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("Region", region(spec__keyEncryption={"publicKeys": [PUBLIC_KEY, key]}))
+    (problem,) = caught.value.problems
+    assert KEYS_RULE in str(problem), what
+    assert key[40:60] not in str(problem), "it may be a private key"
+
+
+def test_public_keys_of_a_region_as_files_have_them() -> None:
+    for key in (PUBLIC_KEY, PUBLIC_KEY.strip(), PUBLIC_KEY.replace("\n", "\r\n")):
+        parse("Region", region(spec__keyEncryption={"publicKeys": [key]}))
 
 
 def test_a_probe_may_last_as_long_as_its_interval() -> None:

@@ -45,7 +45,7 @@ def changed(body: dict[str, Any], key: str, content: bytes) -> dict[str, Any]:
 
 @pytest.mark.parametrize("primary", [0, 1, 3])
 def test_what_is_written_is_what_is_read(primary: int) -> None:
-    held = held_in(RING, secret(1, 3, primary=primary))
+    held = held_in(HERE, secret(1, 3, primary=primary))
     assert held.keyset == keyset(1, 3, primary=primary)
     assert held.generation == 7
     assert not held.damaged
@@ -53,7 +53,7 @@ def test_what_is_written_is_what_is_read(primary: int) -> None:
 
 
 def test_nothing_is_there() -> None:
-    held = held_in(RING, None)
+    held = held_in(HERE, None)
     assert (held.keyset, held.generation, held.damaged) == (Keyset(), 0, False)
 
 
@@ -95,21 +95,21 @@ def test_other_material_is_never_handed_out_under_a_number() -> None:
     ],
 )
 def test_what_is_no_keyset_is_written_anew_and_no_error(spoilt: dict[str, Any]) -> None:
-    assert held_in(RING, spoilt).damaged
+    assert held_in(HERE, spoilt).damaged
 
 
 def test_a_version_that_nobody_knows_is_seen_also_in_what_is_damaged() -> None:
     body = secret(1, 2, primary=1)
     words = said(body) | {"challenges": {}}
-    assert held_in(RING, changed(body, "ring.json", json.dumps(words).encode())).keyset.keys == keyset(1, 2).keys
+    assert held_in(HERE, changed(body, "ring.json", json.dumps(words).encode())).keyset.keys == keyset(1, 2).keys
 
 
 def test_the_next_generation_is_larger_than_what_damaged_content_claims() -> None:
-    assert held_in(RING, changed(secret(1, generation=41), "keyset.json", b"{")).generation == 41
+    assert held_in(HERE, changed(secret(1, generation=41), "keyset.json", b"{")).generation == 41
 
 
 def test_material_is_not_shown() -> None:
-    held = held_in(RING, secret(1, primary=1))
+    held = held_in(HERE, secret(1, primary=1))
     assert base64.b64encode(KEYS[0].key).decode() not in repr(held)
     assert repr(KEYS[0].key) not in repr(held)
 
