@@ -140,6 +140,7 @@ class Operator:
         server: URL of a proxy in front of the API server.
         webhooks: whether it serves them.
         environment: variables besides those of its image.
+        program: what Python runs, with the operator's flags.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Operator:
         server: str | None = None,
         webhooks: bool = False,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "roadstead.main"),
     ) -> None:
         self.hub = hub
         self._directory = tempfile.TemporaryDirectory(prefix="roadstead-operator-")
@@ -165,7 +167,7 @@ class Operator:
         )
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "roadstead.main", *flags],
+                [sys.executable, *program, *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={

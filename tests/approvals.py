@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from clusters import eventually
 from localkube.bare import BareCluster
 from localkube.rest import Api
+from localoperator import Operator, grant
 from specs import Body, edited
 
 GROUP = "/apis/roadstead.dev/v1alpha1"
 REQUESTER, APPROVER, OTHER = "alice@example.com", "bob@example.com", "carol@example.com"
+SPACE = "office"
 UID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 
 
@@ -93,3 +97,80 @@ def bind(cluster: BareCluster, user: str, role: str, namespace: str) -> None:
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
     }
     cluster.api.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", body)
+
+
+PROGRAM = (str(Path(__file__).with_name("approving_operator.py")),)
+"""The operator with an operation for tests."""
+
+
+class Office:
+    """A hub where alice may ask and bob and carol approve, and an operator that can do one thing when they have.
+
+    Args:
+        hub: with our CRDs.
+        kubeconfig: the operator's, when it is to pass a proxy.
+    """
+
+    def __init__(self, hub: BareCluster, kubeconfig: Path | None = None) -> None:
+        self.hub = hub
+        self._flags = ("--identity=the-only-one", *((f"--kubeconfig={kubeconfig}",) if kubeconfig else ()))
+        self.operator: Operator | None = None
+        grant(hub)
+        hub.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+        bind(hub, REQUESTER, "roadstead-edit", SPACE)
+        for user in (APPROVER, OTHER):
+            bind(hub, user, "roadstead-approve", SPACE)
+        self.alice, self.bob, self.carol = (Person(hub, user) for user in (REQUESTER, APPROVER, OTHER))
+
+    def start(self) -> Operator:
+        """Start the operator, after the one that was there has gone."""
+        self.stop()
+        self.operator = Operator(self.hub, *self._flags, program=PROGRAM)
+        return self.operator
+
+    def stop(self) -> None:
+        """Stop the operator, whatever state it is in."""
+        if self.operator is not None:
+            self.operator.stop()
+            self.operator = None
+
+    def ring(self, name: str) -> str:
+        """Make a KeyRing without a region that there is; returns its uid."""
+        spec = {"regions": ["nowhere"], "distribution": "Cleartext"}
+        body = {"apiVersion": "roadstead.dev/v1alpha1", "kind": "KeyRing", "metadata": {"name": name}, "spec": spec}
+        made = self.hub.api.request("POST", f"{GROUP}/namespaces/{SPACE}/keyrings", body)
+        return str(made["metadata"]["uid"])
+
+    def ask(self, name: str, outcome: str = "done", **edits: Any) -> Body:
+        """Alice asks for something to be left, in the name of a ring that is there then."""
+        uid = "" if "spec__subject" in edits else self.ring(name)
+        subject = {"kind": "KeyRing", "name": name, "uid": uid}
+        asked: dict[str, Any] = {"spec__subject": subject, "spec__operation": "Leave"}
+        return self.alice.ask(approval(name, SPACE, **asked | {"spec__parameters": {"outcome": outcome}} | edits))
+
+    def status(self, body: Mapping[str, Any]) -> Body:
+        """The status of an Approval now."""
+        return dict(self.hub.api.request("GET", url(body)).get("status") or {})
+
+    def wait(self, body: Mapping[str, Any], phase: str, **options: Any) -> Body:
+        """Wait until an Approval is in a phase; returns its status."""
+
+        def holds() -> Body:
+            status = self.status(body)
+            assert status.get("phase") == phase, status
+            return status
+
+        return eventually(holds, what=f"{body['metadata']['name']} is {phase}", **options)
+
+    def left(self, body: Mapping[str, Any]) -> Body | None:
+        """What the operator has left when it did what was asked for."""
+        path = f"/api/v1/namespaces/{SPACE}/configmaps"
+        found = {item["metadata"]["name"]: item for item in self.hub.api.request("GET", path)["items"]}
+        return found.get(f"{body['metadata']['name']}-done")
+
+    def events(self, body: Mapping[str, Any]) -> list[str]:
+        """Type and reason of each event about an Approval, in order."""
+        found = self.hub.api.request("GET", f"/apis/events.k8s.io/v1/namespaces/{SPACE}/events")["items"]
+        mine = [item for item in found if item["regarding"]["name"] == body["metadata"]["name"]]
+        mine = [item for item in mine if item["regarding"]["kind"] == "Approval"]
+        return [f"{item['type']} {item['reason']}" for item in sorted(mine, key=lambda item: str(item["eventTime"]))]

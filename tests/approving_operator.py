@@ -1,0 +1,69 @@
+"""The operator, as a program, with one operation of its own that leaves a ConfigMap behind: for tests of Approvals.
+
+``Leave {outcome}`` of a KeyRing makes the ConfigMap ``<approval>-done``, with what it was told as its data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from unittest.mock import patch
+
+from roadstead import main as program
+from roadstead.api.problems import Problem
+from roadstead.kernel import objects
+from roadstead.kernel.context import Context
+from roadstead.kernel.errors import ServerFault
+from roadstead.kernel.objects import CONFIG_MAPS, KEY_RINGS
+from roadstead.kernel.operations import Done, Impossible, Operation, Order, Outcome, Unfinished
+from roadstead.keys.reconcile import KeyRingReconciler
+from roadstead.process import Process
+
+OUTCOMES = ("done", "later", "impossible", "failure")
+PATIENCE = 1.0
+
+
+def check(parameters: Mapping[str, str]) -> Problem | None:
+    """Asks for one of `OUTCOMES` and nothing else."""
+    outcome = parameters.get("outcome", "")
+    if outcome in OUTCOMES and len(parameters) == 1:
+        return None
+    says = f"is {outcome}, none of {', '.join(OUTCOMES)}"
+    return Problem("spec.parameters.outcome", outcome, says, "make another Approval with one of them")
+
+
+async def leave(order: Order, ctx: Context) -> Outcome:
+    """Make the ConfigMap, at once or a little later; or say that it cannot be."""
+    client, key = ctx.hub.client, order.approval
+    outcome, waited = order.parameters["outcome"], time.time() - order.begun.timestamp() > PATIENCE
+    if outcome == "impossible":
+        return Impossible("it cannot be left; leave it")
+    if outcome == "later" and not waited:
+        return Unfinished("waits for its time", 0.2)
+    if outcome == "failure" and not waited:
+        raise ServerFault("the hub answered 500: no")
+    name = f"{key.name}-done"
+    if await client.find(CONFIG_MAPS, key.namespace, name) is not None:
+        return Done("it was left before")
+    data = {
+        "subject": order.subject["metadata"]["uid"],
+        "uid": order.uid,
+        "requestedBy": order.requested_by,
+        "approvedBy": " ".join(order.approved_by),
+    }
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    await client.create(CONFIG_MAPS, key.namespace, body, manager=objects.FIELD_MANAGER)
+    return Done(f"left {name}")
+
+
+class ApprovingProcess(Process):
+    """The operator, but for what can be asked of it."""
+
+    def _operations(self, rings: KeyRingReconciler) -> tuple[Operation, ...]:
+        del rings
+        return (Operation(KEY_RINGS, "Leave", check, leave),)
+
+
+if __name__ == "__main__":
+    with patch.object(program, "Process", ApprovingProcess):
+        program.main()

@@ -1,0 +1,241 @@
+"""What the operator makes of Approvals, with its own rights, on a real API server; people have their certificates."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from approvals import APPROVER, OTHER, REQUESTER, SPACE, Office, in_, url
+from clusters import StartCluster, eventually, kubectl
+from localkube.rest import ApiError
+from localoperator import chart
+from specs import Body
+from worlds import condition_of
+
+
+@pytest.fixture(scope="module")
+def office(start_cluster: StartCluster) -> Iterator[Office]:
+    """With a running operator; a test that stops it starts it again."""
+    made = Office(start_cluster("office", with_crds=True, scheduler=False, kwok=False))
+    try:
+        made.start().wait_leading()
+        yield made
+        assert made.operator is not None
+        assert made.operator.metric("controller_runtime_reconcile_panics_total") == 0, "an error that nobody foresaw"
+    finally:
+        made.stop()
+
+
+def test_what_two_people_want_is_done(office: Office) -> None:
+    body = office.ask("honest")
+    status = office.wait(body, "Pending")
+    assert status["message"] == "waits for 1 more approval: roadstead approve honest"
+    assert status["approved"] == "0/1"
+    assert office.left(body) is None
+    office.bob.approve(body)
+    kubectl(office.hub, "-n", SPACE, "wait", "approval/honest", "--for=condition=Ready", "--timeout=15s")
+    kubectl(office.hub, "-n", SPACE, "wait", "approval/honest", "--for=jsonpath={.status.phase}=Done", "--timeout=1s")
+    status = office.status(body)
+    assert (status["phase"], status["approved"], status["message"]) == ("Done", "1/1", "left honest-done")
+    assert status["consumedAt"]
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+    }
+    left = office.left(body)
+    assert left is not None
+    assert left["data"] == {
+        "subject": body["spec"]["subject"]["uid"],
+        "uid": body["metadata"]["uid"],
+        "requestedBy": REQUESTER,
+        "approvedBy": APPROVER,
+    }
+    phases = ["AwaitingApproval", "Approved", "Executing", "Done"]
+    eventually(lambda: office.events(body) == [f"Normal {phase}" for phase in phases])
+    shown = kubectl(office.hub, "-n", SPACE, "get", "appr", "honest").split("\n")
+    assert shown[0].split() == ["NAME", "SUBJECT", "OPERATION", "PHASE", "APPROVED", "EXPIRES", "AGE"]
+    assert shown[1].split()[:6] == ["honest", "honest", "Leave", "Done", "1/1", body["spec"]["expiresAt"]]
+
+
+def test_two_are_asked_for_and_one_is_not_enough(office: Office) -> None:
+    body = office.ask("careful", spec__required=2)
+    office.bob.approve(body)
+    status = eventually(lambda: one_of_two(office, body))
+    assert status["message"] == "waits for 1 more approval: roadstead approve careful"
+    assert office.left(body) is None
+    office.carol.approve(body)
+    office.wait(body, "Done")
+    left = office.left(body)
+    assert left is not None
+    assert left["data"]["approvedBy"] == f"{APPROVER} {OTHER}"
+
+
+def one_of_two(office: Office, body: Any) -> Any:
+    status = office.status(body)
+    assert (status.get("phase"), status.get("approved")) == ("Pending", "1/2")
+    return status
+
+
+def test_what_is_done_is_done_once_and_keeps_what_it_says(office: Office) -> None:
+    body = office.ask("once")
+    office.bob.approve(body)
+    record = office.wait(body, "Done")
+    office.hub.api.request("DELETE", f"/api/v1/namespaces/{SPACE}/configmaps/once-done")
+    with pytest.raises(ApiError, match=r"spec\.approvals gains a name, but the Approval is Done; leave it"):
+        office.carol.approve(body)
+    office.alice.patch(body, {"metadata": {"labels": {"look": "again"}}})
+    office.start().wait_leading()
+    office.bob.patch(body, {"metadata": {"labels": {"look": "once-more"}}})
+    another = office.ask("another")
+    office.bob.approve(another)
+    office.wait(another, "Done")
+    assert office.left(body) is None
+    assert office.status(body) == record
+
+
+def test_it_is_carried_on_until_it_is_done(office: Office) -> None:
+    body = office.ask("slow", "later")
+    office.bob.approve(body)
+    assert office.wait(body, "Executing")["consumedAt"]
+    eventually(lambda: office.status(body)["message"] == "waits for its time")
+    assert office.wait(body, "Done")["message"] == "left slow-done"
+
+
+def test_an_error_is_told_and_tried_again(office: Office) -> None:
+    body = office.ask("hard", "failure")
+    office.bob.approve(body)
+    eventually(lambda: office.status(body).get("message") == "the hub answered 500: no; it is tried again")
+    assert office.wait(body, "Done", deadline=30)["message"] == "left hard-done"
+
+
+def test_what_cannot_be_done_is_refused_for_ever(office: Office) -> None:
+    body = office.ask("hopeless", "impossible")
+    office.bob.approve(body)
+    status = office.wait(body, "Refused")
+    assert status["message"] == "it cannot be left; leave it"
+    stalled = condition_of({"status": status}, "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "Refused")
+    assert office.events(body)[-1] == "Warning Refused"
+
+
+REFUSED: list[Any] = [
+    pytest.param(
+        {"spec__operation": "Sink"},
+        "spec.operation is Sink, which is no operation of a KeyRing; make another Approval with Leave",
+        id="an operation that there is not",
+    ),
+    pytest.param(
+        {"spec__subject": {"kind": "Boat", "name": "x", "uid": "1b4e28ba-2fa1-41d2-883f-0016d3cca427"}},
+        "spec.subject.kind is Boat, a kind of which nothing can be asked; make another Approval with KeyRing",
+        id="a kind that there is not",
+    ),
+    pytest.param(
+        {"spec__parameters": {"outcome": "best"}},
+        "spec.parameters.outcome is best, none of done, later, impossible, failure; make another Approval with one of",
+        id="a parameter that is no good",
+    ),
+    pytest.param(
+        {"spec__parameters": {"outcome": "done", "twice": "true"}},
+        "spec.parameters.outcome is done, none of",
+        id="a parameter that nobody asks for",
+    ),
+    pytest.param(
+        {"spec__subject": {"kind": "KeyRing", "name": "absent", "uid": "1b4e28ba-2fa1-41d2-883f-0016d3cca427"}},
+        "spec.subject.name is absent, but there is no KeyRing absent in this namespace; make another Approval for one",
+        id="a subject that is not there",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edits", "words"), REFUSED)
+def test_what_is_worthless_is_refused_before_anybody_approves_it(office: Office, edits: Any, words: str) -> None:
+    body = office.ask(f"worthless-{uuid.uuid4().hex[:8]}", **edits)
+    status = office.wait(body, "Refused")
+    assert status["message"].startswith(words)
+    with pytest.raises(ApiError, match="but the Approval is Refused"):
+        office.bob.approve(body)
+
+
+def test_a_subject_that_was_made_again_is_another(office: Office) -> None:
+    body = office.ask("phoenix")
+    office.wait(body, "Pending")
+    path = f"/apis/roadstead.dev/v1alpha1/namespaces/{SPACE}/keyrings/phoenix"
+    office.hub.api.request("DELETE", path)
+    eventually(lambda: not_there(office, path))
+    uid = office.ring("phoenix")
+    office.bob.approve(body)
+    status = office.wait(body, "Refused")
+    old = body["spec"]["subject"]["uid"]
+    assert status["message"] == (
+        f"spec.subject.uid is {old}, but the KeyRing phoenix that is there has the uid {uid}; "
+        "make another Approval if that one is meant"
+    )
+    assert office.left(body) is None
+
+
+def not_there(office: Office, path: str) -> bool:
+    try:
+        office.hub.api.request("GET", path)
+    except ApiError as error:
+        return error.status == 404
+    return False
+
+
+def test_what_nobody_approves_expires(office: Office) -> None:
+    body = office.ask("late", spec__expiresAt=in_(seconds=3))
+    assert office.wait(body, "Expired")["message"].endswith("which is past; make another Approval")
+    with pytest.raises(ApiError, match="but the Approval is Expired"):
+        office.bob.approve(body)
+
+
+def test_what_is_approved_in_time_and_begun_too_late_expires(office: Office) -> None:
+    """The operator is away for as long as the Approval was good for."""
+    office.stop()
+    body = office.ask("overslept", spec__expiresAt=in_(seconds=3))
+    office.bob.approve(body)
+    eventually(lambda: in_(seconds=0) > body["spec"]["expiresAt"])
+    office.start().wait_leading()
+    office.wait(body, "Expired")
+    assert office.left(body) is None
+
+
+def test_nothing_is_begun_where_forged_names_are_not_refused(office: Office) -> None:
+    """Somebody has taken the binding of the policy away, and writes what they like."""
+    binding = next(
+        b for b in chart() if b["kind"].endswith("PolicyBinding") and b["metadata"]["name"].endswith("approvals")
+    )
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+    office.hub.api.request("DELETE", f"{path}/{binding['metadata']['name']}")
+    try:
+        subject = {"kind": "KeyRing", "name": "forged", "uid": office.ring("forged")}
+        body = eventually(lambda: forged(office, subject)) or {}
+        status = office.wait(body, "Refused")
+        assert condition_of({"status": status}, "Ready")["reason"] == "NotEnforced"
+        assert (
+            "; install the chart's ValidatingAdmissionPolicies and their bindings, then make another"
+            in status["message"]
+        )
+        assert office.left(body) is None
+    finally:
+        office.hub.api.request("POST", path, binding)
+    eventually(lambda: refused(office, subject))
+
+
+def forged(office: Office, subject: Body) -> Body | None:
+    """An Approval that alice has made with bob's name in it; None when it is refused."""
+    try:
+        return office.ask("forged", spec__subject=subject, spec__approvals={APPROVER: ""})
+    except ApiError:
+        return None
+
+
+def refused(office: Office, subject: Body) -> bool:
+    try:
+        office.hub.api.request("DELETE", url({"metadata": {"namespace": SPACE, "name": "forged"}}))
+    except ApiError as error:
+        assert error.status == 404, error
+    return forged(office, subject) is None
