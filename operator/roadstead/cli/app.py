@@ -33,6 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+ApprovalNamespace = Annotated[
+    str, typer.Option("--namespace", "-n", metavar="NS", help="Namespace of the Approval. Default: the context's.")
+]
 region = typer.Typer(help="Add, list and cordon regions.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(region, name="region")
 app.add_typer(keys, name="keys")
@@ -218,6 +221,42 @@ def region_uncordon(
 ) -> None:
     """Let services be placed in a region again."""
     _schedule(name, "Enabled", output, kubeconfig, context)
+
+
+@app.command()
+def approvals(
+    namespace: ApprovalNamespace = "",
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Approvals of all namespaces.")] = False,
+    output: Output = Format.TABLE,
+    kubeconfig: Kubeconfig = "",
+    context: KubeContext = "",
+) -> None:
+    """List what was asked for that two people decide: those that wait for an approval first."""
+    from roadstead.cli.approvals import Question, show_approvals  # noqa: PLC0415
+
+    question = Question(namespace=namespace, everywhere=everywhere, output=output)
+    run(lambda: show_approvals(access_to(kubeconfig, context), question))
+
+
+@app.command()
+def approve(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The Approval, or NAMESPACE/NAME.")],
+    namespace: ApprovalNamespace = "",
+    remark: Annotated[str, typer.Option("--remark", metavar="TEXT", help="Kept beside your name for ever.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")] = False,
+    output: Output = Format.TABLE,
+    kubeconfig: Kubeconfig = "",
+    context: KubeContext = "",
+) -> None:
+    """Approve what somebody else has asked for, after it was shown; then the operator does it.
+
+    Needs the verb approve on approvals.roadstead.dev (the chart's ClusterRole roadstead-approve).
+    """
+    from roadstead.cli.approvals import Question  # noqa: PLC0415
+    from roadstead.cli.approvals import approve as approve_it  # noqa: PLC0415
+
+    question = Question(name=name, namespace=namespace, remark=remark, sure=yes, output=output)
+    run(lambda: approve_it(access_to(kubeconfig, context), question))
 
 
 @app.command()

@@ -87,11 +87,10 @@ def test_an_owner_that_somebody_gives_it_does_not_take_it_away(hub: BareCluster)
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
     folder = f"/api/v1/namespaces/{namespace}/configmaps"
     owner = hub.api.request("POST", folder, config)
-    witness = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "witness"}}
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
-    references = {"metadata": {"ownerReferences": [reference]}}
-    hub.api.request("PATCH", url(body), references)
-    hub.api.request("POST", folder, {**witness, "metadata": {**witness["metadata"], **references["metadata"]}})
+    hub.api.request("PATCH", url(body), {"metadata": {"ownerReferences": [reference]}})
+    witness = edited(config, {"metadata.name": "witness", "metadata.ownerReferences": [reference]})
+    hub.api.request("POST", folder, witness)
     hub.api.request("DELETE", f"{folder}/owner")
     eventually(lambda: refusal(lambda: hub.api.request("GET", f"{folder}/witness")), what="the collector was here")
     assert hub.api.request("GET", url(body))["metadata"]["uid"] == body["metadata"]["uid"]

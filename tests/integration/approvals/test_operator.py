@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from approvals import APPROVER, OTHER, REQUESTER, SPACE, Office, in_, url
+from approvals import APPROVER, OTHER, REQUESTER, SPACE, Office, Person, bind, in_, url
 from clusters import StartCluster, eventually, kubectl
 from localkube.rest import ApiError
 from localoperator import chart
+from roadstead.cli.app import app
+from roadstead.cli.exits import ExitCode
 from specs import Body
 from worlds import condition_of
 
@@ -239,3 +242,45 @@ def refused(office: Office, subject: Body) -> bool:
     except ApiError as error:
         assert error.status == 404, error
     return forged(office, subject) is None
+
+
+# --- the command line
+
+
+def run(person: Person, *arguments: str, code: int = 0, stdin: str | None = None) -> Result:
+    environment = {"KUBECONFIG": str(person.kubeconfig), "COLUMNS": "200", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*arguments, f"--namespace={SPACE}"], input=stdin, env=environment)
+    assert result.exit_code == code, f"{arguments}: {result.exit_code}\n{result.output}\n{result.exception!r}"
+    return result
+
+
+def test_a_person_approves_by_the_command_line(office: Office) -> None:
+    body = office.ask("spoken", spec__required=2)
+    office.wait(body, "Pending")
+    listed = run(office.bob, "approvals").stdout
+    assert listed.splitlines()[1].split()[:6] == [f"{SPACE}/spoken", "Pending", "0/2", "Leave", "KeyRing", "spoken"]
+    assert "nobody is here to be asked; say --yes" in run(office.bob, "approve", "spoken", code=ExitCode.USAGE).stderr
+    said = run(office.bob, "approve", "spoken", "--yes", "--remark=looked twice")
+    assert f"Subject       KeyRing spoken (uid {body['spec']['subject']['uid']})" in said.stderr
+    assert said.stdout == f"{SPACE}/spoken is approved by {APPROVER}: 1 of 2\nIt waits for 1 more.\n"
+    again = run(office.bob, "approve", "spoken", "--yes").stdout
+    assert again.startswith(f"{SPACE}/spoken is approved by {APPROVER} already: 1 of 2\n")
+    mine = run(office.alice, "approve", "spoken", "--yes", code=ExitCode.REFUSED).stderr
+    assert f"was asked for by you, {REQUESTER}; somebody else has to approve it" in mine
+    run(office.carol, "approve", "spoken", "--yes", "-o", "json")
+    office.wait(body, "Done")
+    assert office.hub.api.request("GET", url(body))["spec"]["approvals"] == {APPROVER: "looked twice", OTHER: ""}
+    late = run(office.carol, "approve", "spoken", "--yes").stdout
+    assert late == f"{SPACE}/spoken is approved by {OTHER} already: 2 of 2\n"
+    absent = run(office.bob, "approve", "absent", "--yes", code=ExitCode.NOT_FOUND).stderr
+    assert f"Approval {SPACE}/absent does not exist; name its namespace with -n" in absent
+
+
+def test_the_command_line_tells_why_a_person_may_not(office: Office) -> None:
+    editor = Person(office.hub, "dave@example.com")
+    bind(office.hub, editor.name, "roadstead-edit", SPACE)
+    body = office.ask("unheard")
+    office.wait(body, "Pending")
+    eventually(lambda: run(editor, "approvals"))
+    said = run(editor, "approve", "unheard", "--yes", code=ExitCode.REFUSED).stderr
+    assert "who may not approve; ask for the verb approve on approvals.roadstead.dev" in said
