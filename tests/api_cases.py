@@ -153,6 +153,7 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
 
 STORED = {"spec.storage": {"size": "1Gi"}}
 CLASSY = {"spec.storage": {"size": "1Gi", "storageClassName": "fast"}}
+ENCRYPTED = {"spec.encryption": {"keyRingRef": {"name": "chat"}}}
 CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"spec.topology": PASSIVE}, "spec.topology.mode changes from ActiveActive to ActivePassive"),
     (
@@ -168,6 +169,12 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, STORED, "spec.storage is added, but it can only be decided when the service is made"),
     (STORED, {}, "spec.storage is removed, but it can only be decided when the service is made"),
     (STORED, {"spec.storage": {"size": "2Gi"}}, "spec.storage.size changes from 1Gi to 2Gi"),
+    (ENCRYPTED, {}, "spec.encryption is taken away, but what is stored is encrypted with KeyRing chat"),
+    (
+        ENCRYPTED,
+        {"spec.encryption": {"keyRingRef": {"name": "other"}}},
+        "spec.encryption is changed to other, but what is stored is encrypted with KeyRing chat",
+    ),
     (STORED, CLASSY, "spec.storage.storageClassName changes from the default to fast"),
     (CLASSY, STORED, "spec.storage.storageClassName changes from fast to the default"),
 ]

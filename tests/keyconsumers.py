@@ -30,11 +30,14 @@ class Consumer:
         objects: the region's cluster.
         ring: name of the KeyRing.
         region: name of the Region whose keyset it uses.
-        name: of the pod.
+        name: of the pod, which is made.
         directory: empty; where the keyset is mounted.
+        made: somebody else made the pod.
     """
 
-    def __init__(self, objects: Objects, ring: str, region: str, name: str, directory: Path) -> None:
+    def __init__(
+        self, objects: Objects, ring: str, region: str, name: str, directory: Path, *, made: bool = False
+    ) -> None:
         self._objects = objects
         self._keyset = f"{ring}.{region}.keyset"
         self._receipts = f"{ring}.{region}.receipts"
@@ -49,7 +52,8 @@ class Consumer:
             "metadata": {"name": name, "namespace": NAMESPACE, "labels": {f"keyring.roadstead.dev/{ring}": region}},
             "spec": {"containers": [{"name": "main", "image": "registry.example/consumer:1"}]},
         }
-        objects.create("pods", body)
+        if not made:
+            objects.create("pods", body)
         self.uid = str(objects.get("pods", name)["metadata"]["uid"])
 
     @property

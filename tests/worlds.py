@@ -50,6 +50,8 @@ _GROUPS = {
     "events": "/apis/events.k8s.io/v1",
     "servicemonitors": "/apis/monitoring.coreos.com/v1",
     "certificates": "/apis/cert-manager.io/v1",
+    "roles": "/apis/rbac.authorization.k8s.io/v1",
+    "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
     "chatservices": "/apis/roadstead.dev/v1alpha1",
     "regions": "/apis/roadstead.dev/v1alpha1",
     "keyrings": "/apis/roadstead.dev/v1alpha1",
@@ -68,6 +70,8 @@ CHILD_TYPES = (
     "networkpolicies",
     "servicemonitors",
     "certificates",
+    "roles",
+    "rolebindings",
 )
 _CLUSTER_SCOPED = frozenset({"namespaces", "regions"})
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ from roadstead.checks import Checks
 from roadstead.kernel import informer, objects, templates
 from roadstead.kernel.client import ClusterClient, hub_configuration, member_configuration
 from roadstead.kernel.clock import SystemClock
-from roadstead.kernel.context import Context
+from roadstead.kernel.context import Context, Result
 from roadstead.kernel.controller import Controller
 from roadstead.kernel.errors import Fatal
 from roadstead.kernel.events import EventRecorder
@@ -48,7 +48,7 @@ from roadstead.kernel.health import HealthServer
 from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.metrics import Metrics
-from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS
+from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS, Key
 from roadstead.kernel.operations import Operation
 from roadstead.kernel.patience import patiently
 from roadstead.kernel.queue import WorkQueue
@@ -207,15 +207,22 @@ class Process:
             for owner in member.store.owners():
                 ctx.queue.add(owner)
         rings = self._key_rings(ctx)
-        reconcilers = {
+        reconcilers: dict[str, Callable[[Key, Context], Awaitable[Result]]] = {
             REGIONS.kind: regions.reconcile,
             CHAT_SERVICES.kind: chat.reconcile,
-            KEY_RINGS.kind: rings.reconcile,
+            KEY_RINGS.kind: partial(self._ring, rings),
             KEY_VERSIONS.kind: rings.version_changed,
             APPROVALS.kind: ApprovalReconciler(self._operations(rings)).reconcile,
         }
         self._controller = asyncio.create_task(Controller(ctx, reconcilers, workers=self._options.workers).run())
         await self._controller
+
+    async def _ring(self, rings: keys.KeyRingReconciler, key: Key, ctx: Context) -> Result:
+        """A ring, and after it the services that encrypt with it: whether they are ready is said in its status."""
+        try:
+            return await rings.reconcile(key, ctx)
+        finally:
+            self._triggers.ring_changed(key)
 
     def _key_rings(self, ctx: Context) -> keys.KeyRingReconciler:
         client, namespace = ctx.hub.client, self._options.namespace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roadstead.kernel.fleet import Fleet
-from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, REGIONS
+from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, REGIONS, Key
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
 
@@ -38,6 +38,13 @@ class Triggers:
         """A Secret that services of this namespace may refer to."""
         for key in self._resources.in_namespace(CHAT_SERVICES.kind, namespace):
             self._queue.add(key)
+
+    def ring_changed(self, ring: Key) -> None:
+        """A ring was looked at: services that encrypt with it may be ready now, or not any more."""
+        for key in self._resources.in_namespace(CHAT_SERVICES.kind, ring.namespace):
+            encryption = ((self._resources.get(key) or {}).get("spec") or {}).get("encryption") or {}
+            if (encryption.get("keyRingRef") or {}).get("name") == ring.name:
+                self._queue.add(key)
 
     def region_changed(self, region: str) -> None:
         """A region became usable, or is not any more, or is another one now."""

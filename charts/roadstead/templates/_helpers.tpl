@@ -72,6 +72,10 @@ The argument is the list of verbs, so that a member can be given reading everywh
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: {{ toJson . }}
+# So that the pods of a service with encryption may hand in their proofs. An API server lets nobody give more than they have.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: {{ toJson . }}
 # Where these kinds are served: certificates from a cert-manager issuer, scraping by the Prometheus operator.
 - apiGroups: [cert-manager.io]
   resources: [certificates]

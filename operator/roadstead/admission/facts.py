@@ -14,11 +14,15 @@ from roadstead.admission.rules import (
     Operation,
     PlacedService,
     RegionFacts,
+    RingFact,
+    RingFacts,
+    RingUser,
     SecretFact,
     ServiceFacts,
     needs_services,
     placed_in,
     ring_in,
+    user_of,
 )
 from roadstead.api.parse import parse
 from roadstead.api.problems import SpecError
@@ -32,8 +36,8 @@ class FactCluster(Protocol):
     async def find(self, gvr: Gvr, namespace: str, name: str) -> dict[str, Any] | None:
         """Read one object, None when it does not exist."""
 
-    def pages(self, gvr: Gvr) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """List a collection over all namespaces, page by page."""
+    def pages(self, gvr: Gvr, namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """List a collection of one namespace, or over all, page by page."""
 
 
 class FactFinder:
@@ -54,11 +58,18 @@ class FactFinder:
         secret = ((new.get("spec") or {}).get("tls") or {}).get("secretName")
         if secret:
             tls = await self._secret((new.get("metadata") or {}).get("namespace", ""), str(secret))
-        return ServiceFacts(await self._regions(), tls)
+        return ServiceFacts(await self._regions(), tls, await self._ring_of(new))
 
-    async def region_names(self) -> frozenset[str]:
-        """Names of every Region."""
-        return frozenset(await self._regions())
+    async def about_ring(self, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None) -> RingFacts:
+        """What a KeyRing is judged by."""
+        metadata = (new or old or {}).get("metadata") or {}
+        namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+        regions = frozenset(await self._regions()) if new is not None else frozenset()
+        users: list[RingUser] = []
+        if old is not None:
+            async for items, _ in self._cluster.pages(CHAT_SERVICES, namespace):
+                users.extend(user for item in items if (user := user_of(name, item)) is not None)
+        return RingFacts(regions, users)
 
     async def about_region(
         self, operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None
@@ -101,6 +112,19 @@ class FactFinder:
         async for items, _ in self._cluster.pages(KEY_RINGS):
             found.extend(ring_in(region, item) for item in items if ring_in(region, item))
         return found
+
+    async def _ring_of(self, service: Mapping[str, Any]) -> RingFact | None:
+        name = (((service.get("spec") or {}).get("encryption") or {}).get("keyRingRef") or {}).get("name")
+        if not name:
+            return None
+        namespace = (service.get("metadata") or {}).get("namespace", "")
+        ring = await self._cluster.find(KEY_RINGS, namespace, str(name))
+        if ring is None:
+            return RingFact(None)
+        return RingFact(
+            frozenset(map(str, (ring.get("spec") or {}).get("regions") or ())),
+            deleted="deletionTimestamp" in ring["metadata"],
+        )
 
     async def _secret(self, namespace: str, name: str, key: str = "") -> SecretFact:
         secret = await self._cluster.find(SECRETS, namespace, name)

@@ -92,16 +92,57 @@ class SecretFact:
 
 
 @dataclass(frozen=True, slots=True)
+class RingFact:
+    """What is known of a KeyRing that a service names.
+
+    Attributes:
+        regions: that its spec names; None when there is no such KeyRing.
+        deleted: it is being deleted.
+    """
+
+    regions: frozenset[str] | None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RingUser:
+    """A ChatService that encrypts with a ring.
+
+    Attributes:
+        name: ``namespace/name``.
+        regions: that its topology names, or that still hold something of it.
+    """
+
+    name: str
+    regions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RingFacts:
+    """What a KeyRing is judged by.
+
+    Attributes:
+        regions: names of every Region there is; not asked for when the ring is deleted.
+        users: the services that encrypt with it; not asked for when it is created.
+    """
+
+    regions: Collection[str] = ()
+    users: Sequence[RingUser] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """What a ChatService is judged by.
 
     Attributes:
         regions: every Region there is, by name; None for one whose spec cannot be read.
         tls: the Secret of spec.tls.secretName; None when the spec names none.
+        ring: the KeyRing of spec.encryption; None when the spec names none.
     """
 
     regions: Mapping[str, Region | None]
     tls: SecretFact | None = None
+    ring: RingFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +188,36 @@ def judge_service(new: Mapping[str, Any], old: Mapping[str, Any] | None, facts: 
     return Verdict(tuple(refusals), (*warnings, *advise(service)))
 
 
-def judge_ring(new: Mapping[str, Any], old: Mapping[str, Any] | None, regions: Collection[str]) -> Verdict:
-    """Judge a KeyRing that is created (``old`` is None) or changed.
+def judge_ring(
+    operation: Operation, new: Mapping[str, Any] | None, old: Mapping[str, Any] | None, facts: RingFacts
+) -> Verdict:
+    """Judge a KeyRing that is created, changed or deleted.
 
     Args:
-        new: the object as it would be.
-        old: the object as it is.
-        regions: names of every Region there is.
+        operation: what is done.
+        new: the object as it would be; None when it is deleted.
+        old: the object as it is; None when it is created.
+        facts: the fleet, and who uses the ring.
     """
+    if operation is Operation.DELETE:
+        return _ring_deletion(old or {}, facts)
+    assert new is not None  # noqa: S101 - the server refuses reviews without the object
     if old is not None and _unchanged(new, old):
         return ALLOWED
     try:
         ring = parse("KeyRing", new)
     except SpecError as error:
         return Verdict(error.problems)
-    known = ", ".join(sorted(regions)[:10]) or "none yet"
+    known = ", ".join(sorted(facts.regions)[:10]) or "none yet"
+    before = frozenset(map(str, ((old or {}).get("spec") or {}).get("regions") or ()))
     return Verdict(
-        warnings=tuple(
+        tuple(_regions_taken_away(before - set(ring.spec.regions), facts)),
+        tuple(
             f"spec.regions[{index}] is {name}, and there is no Region of that name; no version is written with before "
             f"somebody creates it (there are: {known})"
             for index, name in enumerate(ring.spec.regions)
-            if name not in regions
-        )
+            if name not in facts.regions
+        ),
     )
 
 
@@ -229,6 +278,48 @@ def ring_in(region: str, ring: Mapping[str, Any]) -> str:
     return f"{ring['metadata'].get('namespace', '')}/{ring['metadata']['name']}"
 
 
+def user_of(ring: str, service: Mapping[str, Any]) -> RingUser | None:
+    """A ChatService, as the API has it, that encrypts with a ring of its namespace; None when it does not."""
+    spec, metadata = service.get("spec") or {}, service["metadata"]
+    if ((spec.get("encryption") or {}).get("keyRingRef") or {}).get("name") != ring:
+        return None
+    named = _names((spec.get("topology") or {}).get("regions"))
+    held = _names((service.get("status") or {}).get("regions"))
+    return RingUser(f"{metadata.get('namespace', '')}/{metadata['name']}", frozenset(named) | frozenset(held))
+
+
+# --- KeyRing ----------------------------------------------------------------------------------------------------------
+
+
+def _ring_deletion(old: Mapping[str, Any], facts: RingFacts) -> Verdict:
+    if not facts.users:
+        return ALLOWED
+    name = (old.get("metadata") or {}).get("name", "")
+    says = f"is {name}, a KeyRing that {_users(facts.users)} encrypts with: what it stores could not be read any more"
+    return Verdict((Problem("metadata.name", name, says, "delete these services first"),))
+
+
+def _regions_taken_away(taken: Collection[str], facts: RingFacts) -> list[Problem]:
+    """A region loses its keys only when no service is there that needs them."""
+    return [
+        Problem(
+            "spec.regions",
+            name,
+            f"has no {name} any more, where {_users(users)} encrypts with the ring",
+            f"take {name} out of spec.topology.regions of each first, and wait until it is gone from their "
+            "status.regions",
+        )
+        for name in sorted(taken)
+        if (users := [user for user in facts.users if name in user.regions])
+    ]
+
+
+def _users(users: Sequence[RingUser]) -> str:
+    rest = len(users) - _NAMED
+    named = ", ".join(user.name for user in users[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return f"ChatService {named}"
+
+
 # --- ChatService ------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +338,31 @@ def _outside_residency(service: ChatService, facts: ServiceFacts) -> list[Proble
         for index, entry in enumerate(service.spec.topology.regions)
         if (region := facts.regions.get(entry.name)) is not None
         and not lies_within(region.spec.jurisdiction, residency.jurisdictions)
+    ]
+
+
+def _no_such_ring(service: ChatService, facts: ServiceFacts) -> list[Problem]:
+    encryption, ring = service.spec.encryption, facts.ring
+    if encryption is None or ring is None:
+        return []
+    field_name, name = "spec.encryption.keyRingRef.name", encryption.key_ring_ref.name
+    place = f"{service.metadata.namespace}/{name}"
+    if ring.regions is None:
+        return [Problem(field_name, name, f"is {name}, and there is no KeyRing {place}", "create it first")]
+    if ring.deleted:
+        return [
+            Problem(field_name, name, f"is {name}, and KeyRing {place} is being deleted", "choose or make another one")
+        ]
+    return [
+        Problem(
+            f"spec.topology.regions[{index}].name",
+            entry.name,
+            f"is {entry.name}, and KeyRing {place} of spec.encryption does not have that region (it has: "
+            f"{', '.join(sorted(ring.regions))})",
+            f"add {entry.name} to the ring's spec.regions first",
+        )
+        for index, entry in enumerate(service.spec.topology.regions)
+        if entry.name not in ring.regions
     ]
 
 
@@ -498,7 +614,7 @@ ServiceAdvice = Callable[[ChatService, ChatService | None, ServiceFacts], list[s
 RegionRule = Callable[[Region, Region | None, RegionFacts], list[Problem]]
 RegionAdvice = Callable[[Region, RegionFacts], list[str]]
 
-SERVICE_RULES: tuple[ServiceRule, ...] = (_outside_residency,)
+SERVICE_RULES: tuple[ServiceRule, ...] = (_outside_residency, _no_such_ring)
 SERVICE_ADVICE: tuple[ServiceAdvice, ...] = (_unknown_regions, _unwilling_regions, _missing_certificate)
 REGION_RULES: tuple[RegionRule, ...] = (
     _moved_out_of_residency,

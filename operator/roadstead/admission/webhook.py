@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 CHAT_SERVICE_ENDPOINT = Endpoint("validate-chatservice", GROUP, CHAT_SERVICE.plural, ("CREATE", "UPDATE"))
 REGION_ENDPOINT = Endpoint("validate-region", GROUP, REGION.plural, ("CREATE", "UPDATE", "DELETE"))
-KEY_RING_ENDPOINT = Endpoint("validate-keyring", GROUP, KEY_RING.plural, ("CREATE", "UPDATE"))
+KEY_RING_ENDPOINT = Endpoint("validate-keyring", GROUP, KEY_RING.plural, ("CREATE", "UPDATE", "DELETE"))
 ENDPOINTS = (CHAT_SERVICE_ENDPOINT, REGION_ENDPOINT, KEY_RING_ENDPOINT)
 
 
@@ -49,12 +49,13 @@ def register(registry: kopf.OperatorRegistry, facts_of: FactFinder) -> None:
         _answer(judge_region(what, wanted, present, facts), warnings, code)
 
     async def key_ring(*, warnings: list[str], **review: Any) -> None:
+        what, present, wanted = Operation(review["operation"]), _plain(review["old"]), _plain(review["new"])
         try:
-            regions = await facts_of.region_names()
+            facts = await facts_of.about_ring(wanted, present)
         except (RoadsteadError, ValueError) as error:
             raise _unchecked(error) from error
-        verdict = judge_ring(_plain(review["new"]) or {}, _plain(review["old"]), regions)
-        _answer(verdict, warnings, HTTPStatus.UNPROCESSABLE_ENTITY)
+        code = HTTPStatus.CONFLICT if what is Operation.DELETE else HTTPStatus.UNPROCESSABLE_ENTITY
+        _answer(judge_ring(what, wanted, present, facts), warnings, code)
 
     handlers = ((CHAT_SERVICE_ENDPOINT, chat_service), (REGION_ENDPOINT, region), (KEY_RING_ENDPOINT, key_ring))
     for endpoint, handler in handlers:

@@ -26,6 +26,7 @@ from roadstead.api.fields import (
     Model,
     ObjectMeta,
 )
+from roadstead.api.keyversion import RingName
 from roadstead.api.quantity import IntOrPercent, Quantity
 from roadstead.api.selectors import NetworkPeer
 from roadstead.api.shapes import ENV_NAME, IMAGE
@@ -42,6 +43,7 @@ __all__ = (
     "ChatServiceSpec",
     "ChatServiceStatus",
     "DisruptionBudget",
+    "Encryption",
     "IssuerKind",
     "IssuerRef",
     "Monitoring",
@@ -88,8 +90,12 @@ RESERVED_ENV = (
     "CHAT_LISTEN_PORT",
     "CHAT_OPS_PORT",
     "CHAT_TLS_DIR",
+    "CHAT_KEYS_DIR",
+    "CHAT_KEYS_REWRAP_DIR",
+    "CHAT_KEYS_RECEIPTS",
     "POD_NAME",
     "POD_IP",
+    "POD_UID",
 )
 
 
@@ -233,6 +239,22 @@ class Storage(Model):
     )
 
 
+class KeyRingRef(Model):
+    """A KeyRing in the namespace of the service."""
+
+    name: RingName = Field(description="Name of the KeyRing.", examples=["chat"])
+
+
+class Encryption(Model):
+    """What the relay encrypts its store with."""
+
+    key_ring_ref: KeyRingRef = Field(
+        description="The KeyRing, in the namespace of this object. It must have every region of the service. Cannot "
+        "change: what is stored could not be read with another one.",
+        examples=[{"name": "chat"}],
+    )
+
+
 class DisruptionBudget(Model):
     """How many pods of a region a node drain may take: exactly one of the members."""
 
@@ -372,6 +394,14 @@ class ChatServiceSpec(Model):
         description="A volume for each pod's store (a StatefulSet). Absent: the store lives and dies with the pod, 1Gi "
         "at most (a Deployment). Cannot be added or removed later.",
         examples=[{"size": "1Gi"}],
+    )
+    encryption: Encryption | None = Field(
+        default=None,
+        description="The keys that the relay encrypts its store with. Its pods mount the ring's keyset, and are not "
+        "ready before they have proved that they hold it. Absent: what clients hand in is stored as it is, which is "
+        "ciphertext of theirs. Can be added, which is rolled out, and what is stored is encrypted then; it cannot be "
+        "taken away.",
+        examples=[{"keyRingRef": {"name": "chat"}}],
     )
     config: Annotated[
         dict[Annotated[str, StringConstraints(pattern=ENV_NAME, min_length=1, max_length=128)], ConfigValue],

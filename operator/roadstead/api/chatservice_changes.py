@@ -43,6 +43,14 @@ def _class_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
     return once(was != is_, old=was, value=is_)
 
 
+def _encryption_changed(old: ChatService, new: ChatService) -> tuple[Values, ...]:
+    if old.spec.encryption is None:
+        return ()
+    was, is_ = old.spec.encryption, new.spec.encryption
+    change = "" if is_ is None else is_.key_ring_ref.name
+    return once(is_ != was, old=was.key_ring_ref.name, change=f"changed to {change}" if is_ else "taken away")
+
+
 CHAT_SERVICE_CHANGES = (
     ChangeRule(
         name="The mode of a topology stays",
@@ -76,6 +84,20 @@ CHAT_SERVICE_CHANGES = (
         found=_storage_came_or_went,
         cel="has(self.storage) == has(oldSelf.storage)",
         values={"change": "(has(self.storage) ? 'added' : 'removed')"},
+    ),
+    ChangeRule(
+        name="Encryption stays",
+        at="spec",
+        field="spec.encryption",
+        says="is {change}, but what is stored is encrypted with KeyRing {old} and could not be read any more",
+        cure="name KeyRing {old} again; to go without it, make another ChatService",
+        found=_encryption_changed,
+        cel="!has(oldSelf.encryption) || "
+        "(has(self.encryption) && self.encryption.keyRingRef.name == oldSelf.encryption.keyRingRef.name)",
+        values={
+            "old": "oldSelf.encryption.keyRingRef.name",
+            "change": "(has(self.encryption) ? 'changed to ' + self.encryption.keyRingRef.name : 'taken away')",
+        },
     ),
     ChangeRule(
         name="The size of volumes stays",

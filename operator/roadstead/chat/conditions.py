@@ -59,6 +59,7 @@ class Service:
         autoscaled: the spec asks for autoscalers.
         peaks: names of the active ones.
         generation: of the spec that was looked at.
+        encrypted: whether every pod has proved its keys (`Reason.PROVED`), or why not; None when it has none.
     """
 
     subjects: Sequence[Subject]
@@ -67,6 +68,7 @@ class Service:
     autoscaled: bool
     peaks: Sequence[str]
     generation: int
+    encrypted: Finding | None = None
 
 
 _CARRIED_OUT: Final = Finding(Reason.READY, "every region is as the spec asks")
@@ -94,6 +96,8 @@ def derive(service: Service, before: _Conditions, now: datetime) -> _Conditions:
     writer.say(ConditionType.ROLLED_OUT, rolled_out.reason is Reason.ROLLED_OUT, told)
     writer.say_if(ConditionType.CONFLICT, _joined([subject for subject in service.subjects if subject.conflict]))
     writer.say_if(ConditionType.AUTOSCALED, _autoscaled(service))
+    if service.encrypted is not None:
+        writer.say(ConditionType.ENCRYPTED, service.encrypted.reason is Reason.PROVED, service.encrypted)
     return drop_condition(writer.conditions, ConditionType.DELETING)
 
 
@@ -267,7 +271,11 @@ def _obstacle(service: Service, rolled_out: Finding) -> Finding | None:
         return rolled_out
     if service.leaving:
         return Finding(Reason.PROGRESSING, _removing(service.leaving))
-    return _joined(wrong)
+    if wrong:
+        return _joined(wrong)
+    if service.encrypted is not None and service.encrypted.reason is not Reason.PROVED:
+        return service.encrypted
+    return None
 
 
 _STOPPED: Final = (RolloutPhase.FAILED, RolloutPhase.ROLLED_BACK)

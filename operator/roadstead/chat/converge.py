@@ -191,6 +191,7 @@ class Converger:
             certificate_fault=fault,
             floor=work.floor.replicas,
             present_replicas=work.present_replicas(view),
+            no_keyset=work.no_keyset(view.site.name),
             last_good=last_good,
             last_certificate=(await _certificate(work, last_good))[0] if last_good is not None else None,
         )

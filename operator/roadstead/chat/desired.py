@@ -43,7 +43,7 @@ def build(
     pod = revision.pod.render(values)
     children = [
         names.child(gvr, name, templates[template].render(values))
-        for gvr, name, template in _plain_children(size, revision, observed, names)
+        for gvr, name, template in _plain_children(service, size, revision, observed, names)
     ]
     children.append(names.child(names.workload(service), names.base, revision.workload.render({**values, "pod": pod})))
     children += _config_maps(revision, observed, names, values, templates)
@@ -86,9 +86,15 @@ def issuer_is_not_served(revision: Revision, observed: Observed, _namespace: str
     )
 
 
+def keyset_is_not_given(revision: Revision, observed: Observed, _namespace: str) -> Finding | None:
+    """Pods that mount a keyset need one in the region."""
+    return observed.no_keyset if revision.spec.encryption is not None else None
+
+
 PREREQUISITES: Final[tuple[Callable[[Revision, Observed, str], Finding | None], ...]] = (
     certificate_is_missing,
     issuer_is_not_served,
+    keyset_is_not_given,
 )
 
 
@@ -105,6 +111,8 @@ def possible(names: Names, revisions: Iterable[Revision], served: Collection[Gvr
         (objects.SERVICES, names.base),
         (objects.SERVICES, names.peers),
         *((gvr, names.base) for gvr in objects.WORKLOAD_TYPES),
+        (objects.ROLES, names.keys),
+        (objects.ROLE_BINDINGS, names.keys),
         (objects.HORIZONTAL_POD_AUTOSCALERS, names.base),
         (objects.POD_DISRUPTION_BUDGETS, names.base),
         *((objects.NETWORK_POLICIES, name) for name in names.network_policies),
@@ -118,7 +126,9 @@ def possible(names: Names, revisions: Iterable[Revision], served: Collection[Gvr
     return tuple(found)
 
 
-def _plain_children(size: Scale, revision: Revision, observed: Observed, names: Names) -> list[tuple[Gvr, str, str]]:
+def _plain_children(
+    service: ChatService, size: Scale, revision: Revision, observed: Observed, names: Names
+) -> list[tuple[Gvr, str, str]]:
     """Type, name and template of every object but the workload and the config maps."""
     tls = revision.spec.tls
     children = [
@@ -132,6 +142,8 @@ def _plain_children(size: Scale, revision: Revision, observed: Observed, names: 
         if tls.secret_name is not None
         else (objects.CERTIFICATES, names.tls(tls), "certificate"),
     ]
+    if service.spec.encryption is not None:
+        children += [(objects.ROLES, names.keys, "role"), (objects.ROLE_BINDINGS, names.keys, "rolebinding")]
     if size.autoscaled:
         children.append((objects.HORIZONTAL_POD_AUTOSCALERS, names.base, "hpa"))
     if objects.SERVICE_MONITORS in observed.served:

@@ -48,6 +48,11 @@ class Names:
         """The labels of every object."""
         return {**self.selector, "app.kubernetes.io/component": "relay"}
 
+    @property
+    def keys(self) -> str:
+        """Of the Role and the RoleBinding by which pods hand in their proofs."""
+        return f"{self.base}-keys"
+
     def tls(self, tls: Tls) -> str:
         """Of the Secret with the certificate.
 

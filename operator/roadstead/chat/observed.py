@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from roadstead.api.chatservice import ChatService
+from roadstead.chat.finding import Finding
 from roadstead.chat.placement import RegionFacts
 from roadstead.chat.revisions import Revision
 from roadstead.kernel.objects import TLS_TYPE, Gvr
@@ -56,6 +57,7 @@ class Observed:
         floor: replicas that the active peaks ask for; 0 when there is none.
         present_replicas: what the status says the region was last meant to have; None before its first time. In a
             cordoned region it is the most that it gets.
+        no_keyset: why the region cannot have the keyset of the ring that the service names; None when it can.
         last_good: the revision that the region ran before, while pods of it may still run.
         last_certificate: what is in the Secret that its ``tls.secretName`` names; None as above.
     """
@@ -65,6 +67,7 @@ class Observed:
     certificate_fault: str = ""
     floor: int = 0
     present_replicas: int | None = None
+    no_keyset: Finding | None = None
     last_good: Revision | None = None
     last_certificate: Certificate | None = None
 

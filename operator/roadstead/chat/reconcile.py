@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from roadstead.api.chatservice import ChatService, ChatServiceStatus
 from roadstead.api.parse import dump, is_status_readable, parse, status_of
@@ -18,6 +18,7 @@ from roadstead.chat import desired, peaks, placement, revisions, rollout
 from roadstead.chat import status as derived
 from roadstead.chat.bulkhead import BUSY, Bulkhead
 from roadstead.chat.converge import OBSTACLE_RETRY, Converger, reference_to, why_not_ready
+from roadstead.chat.encryption import RingFacts, not_proved, ring_facts
 from roadstead.chat.history import RevisionHistory
 from roadstead.chat.names import Names
 from roadstead.chat.observed import Observed
@@ -34,9 +35,12 @@ from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Invalid
 from roadstead.kernel.fleet import Site
 from roadstead.kernel.gate import Gate
-from roadstead.kernel.objects import CHAT_SERVICES, Key
+from roadstead.kernel.objects import CHAT_SERVICES, KEY_RINGS, Key
 from roadstead.kernel.ownership import Owner
 from roadstead.kernel.templates import TemplateSet
+
+PROOF_POLL: Final = 5.0
+"""Seconds after which a ring is asked again to look at proofs."""
 
 
 def regions_of(body: Mapping[str, Any]) -> frozenset[str]:
@@ -63,12 +67,14 @@ class ChatReconciler:
         self._places = places
         self._converger = Converger(templates, self._history, places)
         self._told: dict[Key, dict[str, Told]] = {}
+        self._woken: dict[Key, float] = {}
 
     async def reconcile(self, key: Key, ctx: Context) -> Result:
         """Bring one service one step further, and say when to look again."""
         body = ctx.resources.get(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             self._told.pop(key, None)
+            self._woken.pop(key, None)
         if body is None:
             return Result(unfinished=await sweep(key, ctx, self._places))
         if "deletionTimestamp" in body["metadata"]:
@@ -98,6 +104,7 @@ class ChatReconciler:
             await self._converger.converge(work, decision.state)
         await self._leave_others(key, work)
         await self._write(work, decision)
+        self._wake_ring(key, work)
         await self._trim(key, work, decision.state)
         return self._result(key, work, decision)
 
@@ -128,6 +135,7 @@ class ChatReconciler:
             floor=peaks.floor(autoscaling.peaks if autoscaling else (), ctx.clock.now()),
             templates=self._template_digest,
             certificates=await self._certificates(key, service.status, target, ctx),
+            ring=_ring(service, ctx),
             look_again=look_again,
         )
 
@@ -240,6 +248,26 @@ class ChatReconciler:
             lost = desired.possible(names, await self._history.all(key, ctx), site.served)
         return await leave(region, owner, ctx, self._places, give_up=_is_abandoned(region, body), lost=lost)
 
+    def _wake_ring(self, key: Key, work: Work) -> None:
+        """Have the ring look at the proofs of pods that it has not counted: nothing else tells it that they are there.
+
+        Not at every look: it wakes us in turn, as often as it has looked.
+        """
+        encryption = work.service.spec.encryption
+        if encryption is None or work.ring is None:
+            return
+        pods = derived.pods(work.outcomes.values())
+        if not_proved(work.ring_name, work.ring, pods) is None:
+            self._woken.pop(key, None)
+            return
+        now = work.ctx.clock.monotonic()
+        left = self._woken.get(key, now) - now
+        if left <= 0:
+            work.ctx.queue.add(Key(KEY_RINGS.kind, key.namespace, encryption.key_ring_ref.name))
+            self._woken[key] = now + PROOF_POLL
+            left = PROOF_POLL
+        work.look_again.append(left)
+
     def _derive(self, work: Work, decision: rollout.Decision) -> dict[str, Any]:
         runs = {
             name: decision.state.regions[name].revision
@@ -257,6 +285,7 @@ class ChatReconciler:
                 for name, view in work.views.items()
             },
             floor=work.floor,
+            ring=work.ring,
         )
         return dump(derived.derive(facts, work.ctx.clock.now()))
 
@@ -325,6 +354,14 @@ class ChatReconciler:
         known = status_of(ChatServiceStatus, body)  # not the spec: one that cannot be read (any more) is deleted too
         new = derived.deleting(known, outcomes, int(body["metadata"].get("generation", 0)), ctx.clock.now())
         await status.write(ctx, CHAT_SERVICES, body, dump(new))
+
+
+def _ring(service: ChatService, ctx: Context) -> RingFacts | None:
+    encryption, namespace = service.spec.encryption, service.metadata.namespace
+    if encryption is None:
+        return None
+    name = encryption.key_ring_ref.name
+    return ring_facts(namespace, name, ctx.resources.get(Key(KEY_RINGS.kind, namespace, name)))
 
 
 def _answers(gate: Gate | None) -> bool:

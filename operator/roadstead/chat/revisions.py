@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from roadstead.api.chatservice import ChatServiceSpec, PullPolicy, Resources, Retention, Termination, Tls
+from roadstead.api.chatservice import ChatServiceSpec, Encryption, PullPolicy, Resources, Retention, Termination, Tls
 from roadstead.api.fields import LocalSecret, Model
 from roadstead.kernel.errors import Terminal
 from roadstead.kernel.objects import CONTROLLER_REVISIONS, Child
@@ -47,6 +47,7 @@ class Revisioned(Model):
     retention: Retention
     termination: Termination
     tls: Tls
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True)

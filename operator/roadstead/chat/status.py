@@ -5,7 +5,7 @@ No measurement is in it: it is written only when something is decided or a pod c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -24,6 +24,8 @@ from roadstead.api.conditions import Reason
 from roadstead.chat import conditions, rollout
 from roadstead.chat.conditions import Subject
 from roadstead.chat.desired import Scale
+from roadstead.chat.encryption import Pods, RingFacts, not_proved
+from roadstead.chat.finding import Finding
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.peaks import Floor
 from roadstead.chat.placement import Placement, Verdict
@@ -37,6 +39,7 @@ __all__ = (
     "derive",
     "invalid",
     "is_ready",
+    "pods",
     "present",
     "remembered",
     "views",
@@ -174,6 +177,7 @@ class Facts:
         outcomes: by region, of the topology and of regions that are being left.
         scales: by region, how many pods it should have; regions that cannot be written may be absent.
         floor: what the peaks ask for.
+        ring: the KeyRing that the spec names; None: it names none, or there is none.
     """
 
     service: ChatService
@@ -183,6 +187,7 @@ class Facts:
     outcomes: Mapping[str, RegionOutcome] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
     floor: Floor = field(default_factory=lambda: Floor(0, (), None))
+    ring: RingFacts | None = None
 
 
 def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
@@ -219,8 +224,33 @@ def derive(facts: Facts, now: datetime) -> ChatServiceStatus:
         autoscaled=facts.service.spec.autoscaling is not None,
         peaks=facts.floor.active,
         generation=facts.service.metadata.generation,
+        encrypted=_encrypted(facts),
     )
     return status.model_copy(update={"conditions": conditions.derive(found, status.conditions, now)})
+
+
+def pods(outcomes: Iterable[RegionOutcome]) -> tuple[Pods, ...]:
+    """The pods of each region of the topology, as far as they are known."""
+    return tuple(
+        Pods(outcome.region, outcome.workload.replicas, outcome.workload.wanted)
+        if outcome.workload is not None
+        else Pods(outcome.region, 0, 0)
+        for outcome in outcomes
+        if outcome.kind is not OutcomeKind.REMOVING
+    )
+
+
+def _encrypted(facts: Facts) -> Finding | None:
+    """Whether every pod has proved its keys; None when the service has none."""
+    encryption = facts.service.spec.encryption
+    if encryption is None:
+        return None
+    name = f"{facts.service.metadata.namespace}/{encryption.key_ring_ref.name}"
+    said = not_proved(name, facts.ring, pods(facts.outcomes.values()))
+    if said is not None or facts.ring is None:
+        return said
+    # Not which version that is: nothing that comes every few days by itself is worth writing into every service.
+    return Finding(Reason.PROVED, f"every pod has proved that it holds the version of KeyRing {name} to write with")
 
 
 def invalid(status: ChatServiceStatus, message: str, generation: int, now: datetime) -> ChatServiceStatus:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from roadstead.api.chatservice import Autoscaling, ChatService, Role
+from roadstead.api.keyring_names import consumer_label, keyset_name, receipts_name, rewrap_name
 from roadstead.api.selectors import LabelSelector, NetworkPeer
 from roadstead.chat.names import Names
 from roadstead.chat.observed import Observed, Scale
@@ -18,6 +19,14 @@ PRE_STOP: Final = timedelta(seconds=5)
 """How long a pod that is going goes on as if nothing were: until the last proxy has stopped sending clients to it."""
 FLUSH: Final = timedelta(seconds=5)
 """What is left between the end of the drain and the kill."""
+KEYS_DIR: Final = "/etc/chat/keys"
+REWRAP_DIR: Final = "/etc/chat/rewrap"
+TOKEN_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where every client looks for it
+TOKEN_SECONDS: Final = 3607
+"""As kubelets ask for by themselves: an hour and a few seconds."""
+API_PORTS: Final = (443, 6443)
+"""Of API servers. Where theirs is, seen from a pod, differs from cluster to cluster; some network plugins see the
+Service's port, some the server's own."""
 SHORT_GRACE: Final = timedelta(seconds=20)
 """Below this grace period there is no time for either; the drain has all of it but a second."""
 
@@ -38,6 +47,7 @@ def variables(
         "labels": names.labels,
         "selector": names.selector,
         **_pod_variables(service, region, revision, names),
+        **_keys_variables(service, revision, names),
         **_workload_variables(service, size),
         **_traffic_variables(service, names),
         **_certificate_variables(service, revision, observed, names),
@@ -50,7 +60,7 @@ def _pod_variables(service: ChatService, region: RegionFacts, revision: Revision
     config = names.config(revision)
     stop = _stopping(spec.termination.grace_period)
     return {
-        "pod_labels": names.labels,
+        "pod_labels": {**names.labels, **_consumer_label(revision, names)},
         "image": spec.image,
         "image_pull_policy": spec.image_pull_policy.value,
         "image_pull_secrets": [{"name": secret.name} for secret in spec.image_pull_secrets],
@@ -71,6 +81,57 @@ def _pod_variables(service: ChatService, region: RegionFacts, revision: Revision
         "affinity": _affinity(region),
         "topology_spread": _topology_spread(service, region, names),
     }
+
+
+def _consumer_label(revision: Revision, names: Names) -> dict[str, str]:
+    """By which the ring knows the pods whose proofs it waits for."""
+    encryption = revision.spec.encryption
+    return {} if encryption is None else {consumer_label(encryption.key_ring_ref.name): names.region}
+
+
+def _keys_variables(service: ChatService, revision: Revision, names: Names) -> dict[str, Any]:
+    """What a pod needs to have the keys of a ring and to prove it; everything None when the revision has no ring."""
+    encryption, asked = revision.spec.encryption, service.spec.encryption
+    # The pods of the revision before, too, may go on with what the spec asks for now: it is never taken away.
+    api = [{"ports": [{"protocol": "TCP", "port": port} for port in API_PORTS]}] if asked is not None else None
+    receipts = receipts_name(asked.key_ring_ref.name, names.region) if asked is not None else ""
+    given: dict[str, Any] = {"keys_name": names.keys, "keys_receipts": receipts, "keys_egress": api and api[0]}
+    if encryption is None:
+        return {**given, "keys": dict.fromkeys(_KEYS)}
+    ring = encryption.key_ring_ref.name
+    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+    authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    token = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": authority},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    secret = {"defaultMode": 0o440}
+    return {
+        **given,
+        "keys": {
+            "pod_uid": {"name": "POD_UID", "valueFrom": uid},
+            "directory": {"name": "CHAT_KEYS_DIR", "value": KEYS_DIR},
+            "rewrap_directory": {"name": "CHAT_KEYS_REWRAP_DIR", "value": REWRAP_DIR},
+            "receipts": {"name": "CHAT_KEYS_RECEIPTS", "value": receipts_name(ring, names.region)},
+            "mount": {"name": "keys", "mountPath": KEYS_DIR, "readOnly": True},
+            "rewrap_mount": {"name": "rewrap", "mountPath": REWRAP_DIR, "readOnly": True},
+            "token_mount": {"name": "token", "mountPath": TOKEN_DIR, "readOnly": True},
+            "volume": {"name": "keys", "secret": {"secretName": keyset_name(ring, names.region), **secret}},
+            "rewrap_volume": {
+                "name": "rewrap",
+                "secret": {"secretName": rewrap_name(ring, names.region), "optional": True, **secret},
+            },
+            "token_volume": {"name": "token", "projected": {"sources": token, **secret}},
+        },
+    }
+
+
+_KEYS: Final = (
+    *("pod_uid", "directory", "rewrap_directory", "receipts"),
+    *("mount", "rewrap_mount", "token_mount", "volume", "rewrap_volume", "token_volume"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import orjson
 from roadstead.api.chatservice import ChatService, ServiceRegionStatus
 from roadstead.api.conditions import Reason
 from roadstead.chat import peaks, rollout
+from roadstead.chat.encryption import RingFacts, no_keyset
+from roadstead.chat.finding import Finding
 from roadstead.chat.outcome import OutcomeKind, RegionOutcome
 from roadstead.chat.placement import Placement, RegionFacts
 from roadstead.chat.revisions import Revision
@@ -116,6 +118,7 @@ class Work:
         floor: what the peaks ask for.
         templates: digest of the room's templates.
         certificates: by revision, identity and version of the TLS Secret that it names.
+        ring: the KeyRing that the spec names; None: it names none, or there is none.
 
         secrets: by name, TLS Secrets that are being read or were read in this pass.
         outcomes: by region, what came of it.
@@ -136,6 +139,7 @@ class Work:
     floor: peaks.Floor
     templates: str
     certificates: dict[str, str]
+    ring: RingFacts | None
 
     secrets: dict[str, asyncio.Future[dict[str, Any] | None]] = field(default_factory=dict)
     outcomes: dict[str, RegionOutcome] = field(default_factory=dict)
@@ -144,6 +148,16 @@ class Work:
     unfinished: list[str] = field(default_factory=list)
     retry_after: float | None = None
     look_again: list[float] = field(default_factory=list)
+
+    @property
+    def ring_name(self) -> str:
+        """``namespace/name`` of the KeyRing that the spec names; empty when it names none."""
+        encryption = self.service.spec.encryption
+        return f"{self.owner.key.namespace}/{encryption.key_ring_ref.name}" if encryption is not None else ""
+
+    def no_keyset(self, region: str) -> Finding | None:
+        """Why a region cannot have the keyset that the service's pods mount."""
+        return no_keyset(self.ring_name, self.ring, region) if self.ring_name else None
 
     def present_replicas(self, view: View) -> int | None:
         """See `View.present_replicas`."""
@@ -165,6 +179,8 @@ class Work:
             self.certificates.get(region.revision, ""),
             self.certificates.get(region.last_good, ""),
             sorted(map(str, view.served)),
+            # Only where there is one: the digests of all other services stay as they were.
+            *((finding.message,) if (finding := self.no_keyset(view.site.name)) is not None else ()),
         )
         return blake2b(orjson.dumps(parts), digest_size=12).hexdigest()
 

@@ -117,6 +117,8 @@ POD_DISRUPTION_BUDGETS = Gvr("policy", "v1", "poddisruptionbudgets", "PodDisrupt
 NETWORK_POLICIES = Gvr("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 SERVICE_MONITORS = Gvr("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
 CERTIFICATES = Gvr("cert-manager.io", "v1", "certificates", "Certificate")
+ROLES = Gvr("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDINGS = Gvr("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 LEASES = Gvr("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = Gvr("events.k8s.io", "v1", "events", "Event")
 
@@ -136,6 +138,8 @@ CHILD_TYPES: tuple[Gvr, ...] = (
     SERVICE_MONITORS,
     CERTIFICATES,
     CONTROLLER_REVISIONS,
+    ROLES,
+    ROLE_BINDINGS,
 )
 """Every type of child that any version of this operator has created; prune looks at all of them.
 

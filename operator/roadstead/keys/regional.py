@@ -20,6 +20,7 @@ from roadstead_keys_agent.sealed import Sealed
 from tink.proto import aes_gcm_pb2, tink_pb2, x_aes_gcm_pb2
 
 from roadstead.api.keyring import MOST_GENERATION
+from roadstead.api.keyring_names import CONSUMER_LABEL_PREFIX, consumer_label, keyset_name, receipts_name, rewrap_name
 from roadstead.api.keyversion import KeyType
 from roadstead.kernel.objects import CONFIG_MAPS, SECRETS, Child
 from roadstead.keys import material as materials
@@ -29,10 +30,24 @@ from roadstead.keys.material import KEY_BYTES, Material
 from roadstead.keys.sealing import Purpose, Recipients
 from roadstead.keys.state import Keyset
 
+__all__ = (
+    "CONSUMER_LABEL_PREFIX",
+    "NOTHING",
+    "Held",
+    "answers_in",
+    "asked_of",
+    "consumer_label",
+    "consumers",
+    "held_in",
+    "keyset_name",
+    "keyset_secret",
+    "receipts",
+    "receipts_name",
+    "rewrap_name",
+)
+
 KEYSET_KEY: Final = "keyset.json"
 RING_KEY: Final = "ring.json"
-CONSUMER_LABEL_PREFIX: Final = "keyring.roadstead.dev"
-"""Of the label on every pod that uses a ring. Without it a pod is not waited for."""
 MOST_COUNTED: Final = 10_000
 """Versions in an inventory: several times as many as a ring may have."""
 MOST_NUMBER: Final = 2**32 - 1
@@ -71,32 +86,6 @@ class Held:
 
 
 NOTHING: Final = Held()
-
-
-def keyset_name(ring: str, region: str) -> str:
-    """Name of the Secret with a ring's keyset, in the ring's namespace of the region.
-
-    Two Regions may be one cluster, so the region is in it; neither name can have a dot.
-    """
-    return f"{ring}.{region}.keyset"
-
-
-def rewrap_name(ring: str, region: str) -> str:
-    """Name of the Secret with the versions that are read only to write anew what they encrypted."""
-    return f"{ring}.{region}.rewrap"
-
-
-def receipts_name(ring: str, region: str) -> str:
-    """Name of the ConfigMap in which pods answer, beside the Secret."""
-    return f"{ring}.{region}.receipts"
-
-
-def consumer_label(ring: str) -> str:
-    """Key of the label that pods of a ring have; its value is the region whose keyset they use.
-
-    It is a label for each ring, so that a pod can use several.
-    """
-    return f"{CONSUMER_LABEL_PREFIX}/{ring}"
 
 
 def asked_of(keyset: Keyset) -> frozenset[int]:

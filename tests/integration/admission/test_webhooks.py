@@ -211,6 +211,26 @@ def test_a_dry_run_is_judged_too(cluster: BareCluster, operator: Operator, space
     assert "denied the request" in answer
 
 
+def test_a_service_encrypts_with_a_ring_that_exists_and_the_ring_stays(
+    cluster: BareCluster, operator: Operator, space: str
+) -> None:
+    encrypted = service("encrypted", space, "hkg", "sin", encryption={"keyRingRef": {"name": "keys"}})
+    answer = apply(cluster, encrypted)
+    assert f"spec.encryption.keyRingRef.name is keys, and there is no KeyRing {space}/keys; create it first" in answer
+    assert "created" in apply(cluster, ring("keys", space, spec__regions=["hkg"]))
+    answer = apply(cluster, encrypted)
+    assert "spec.topology.regions[1].name is sin" in answer
+    assert "it has: hkg" in answer
+    assert "configured" in apply(cluster, ring("keys", space, spec__regions=["hkg", "sin"]))
+    assert "created" in apply(cluster, encrypted)
+    deleted = run_kubectl(cluster, "-n", space, "delete", "keyring", "keys", "--wait=false")
+    assert f"ChatService {space}/encrypted encrypts with" in deleted.stderr
+    answer = apply(cluster, ring("keys", space, spec__regions=["hkg"]))
+    assert f"has no sin any more, where ChatService {space}/encrypted encrypts with the ring" in answer
+    kubectl(cluster, "-n", space, "delete", "chat", "encrypted")
+    assert "deleted" in kubectl(cluster, "-n", space, "delete", "keyring", "keys", "--wait=false")
+
+
 def test_a_configuration_with_a_wrong_path_admits_nothing(
     cluster: BareCluster, operator: Operator, space: str, port: int
 ) -> None:

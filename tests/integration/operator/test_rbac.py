@@ -165,6 +165,8 @@ def keep_keys(world: World, regions: tuple[str, ...]) -> None:
         world.at_hub.apply("keyrings", body)
         eventually(partial(is_primary, world, number), deadline=SETTLE_SECONDS)
         world.wait("ring", "Reconciling", "False", resource="keyrings")
+        if number == 1:
+            encrypt(world, regions)
     ask(world)
     world.at_hub.delete("keyrings", "ring")
     eventually(lambda: not world.at_hub.find("keyrings", "ring"), deadline=SETTLE_SECONDS)
@@ -176,6 +178,24 @@ def ask(world: World) -> None:
     body = approval("ask", worlds.NAMESPACE, spec__subject=subject, spec__requestedBy="admin", spec__operation="Sink")
     world.at_hub.create("approvals", body)
     world.wait("ask", "Stalled", "True", resource="approvals")
+
+
+def encrypt(world: World, regions: tuple[str, ...]) -> None:
+    """A service that encrypts with the ring. It is not Ready, as nothing in its pods proves anything."""
+    world.apply(chat("locked", regions, spec__encryption={"keyRingRef": {"name": "ring"}}))
+    world.wait("locked", "Ready", "False", reason="NotProved")
+    for region, objects in (("here", world.at_hub), ("far", world.at["far"])):
+        for resource in ("roles", "rolebindings"):
+            name = f"locked-{region}-keys"
+            note = {"metadata": {"annotations": {"roadstead.dev/owner-uid": "somebody"}}}
+            objects.patch(resource, name, note)
+            eventually(partial(is_ours, objects, resource, name), deadline=SETTLE_SECONDS)
+    world.delete("locked")
+
+
+def is_ours(objects: Objects, resource: str, name: str) -> bool:
+    """Whether an object has its owner again."""
+    return bool(objects.get(resource, name)["metadata"]["annotations"]["roadstead.dev/owner-uid"] != "somebody")
 
 
 def is_primary(world: World, number: int) -> bool:

@@ -49,9 +49,13 @@ class MemoryHub:
     async def find(self, gvr: Gvr, namespace: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get((gvr.resource, namespace, name)))
 
-    async def pages(self, gvr: Gvr) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+    async def pages(self, gvr: Gvr, namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         self.pages_read += 1
-        found = [copy.deepcopy(body) for (resource, _, _), body in self.objects.items() if resource == gvr.resource]
+        found = [
+            copy.deepcopy(body)
+            for (resource, where, _), body in self.objects.items()
+            if resource == gvr.resource and namespace in ("", where)
+        ]
         for begin in range(0, len(found), 2):
             yield found[begin : begin + 2], "1"
 

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from roadstead.admission.facts import FactFinder
-from roadstead.admission.rules import Operation, PlacedService
+from roadstead.admission.rules import Operation, PlacedService, RingFact, RingUser
 from unit.admission.fakes import MemoryHub
 
 HOME = "roadstead-system"
@@ -118,3 +118,30 @@ async def test_a_secret_that_is_not_there_is_told_from_an_empty_one() -> None:
     empty = await FactFinder(hub, HOME).about_region(Operation.CREATE, member(HOME), None)
     assert empty.kubeconfig is not None
     assert empty.kubeconfig.keys == frozenset()
+
+
+def encrypted(name: str, ring: str, *regions: str) -> dict[str, Any]:
+    body = chat(name, *regions)
+    return {**body, "spec": {**body["spec"], "encryption": {"keyRingRef": {"name": ring}}}}
+
+
+async def test_a_service_with_encryption_is_judged_by_its_ring() -> None:
+    hub = MemoryHub()
+    new = encrypted("chat", "ring", "hkg")
+    assert (await FactFinder(hub, HOME).about_service(new)).ring == RingFact(None)
+    hub.put("keyrings", {"metadata": {"name": "ring"}, "spec": {"regions": ["hkg", "sin"]}}, "bank")
+    assert (await FactFinder(hub, HOME).about_service(new)).ring == RingFact(frozenset({"hkg", "sin"}))
+    assert (await FactFinder(hub, HOME).about_service(chat("chat", "hkg"))).ring is None
+
+
+async def test_a_ring_is_judged_by_those_of_its_namespace_that_encrypt_with_it() -> None:
+    hub = MemoryHub()
+    hub.put("regions", region("hkg"))
+    for body in (encrypted("a", "ring", "hkg"), encrypted("b", "other", "hkg"), chat("c", "hkg")):
+        hub.put("chatservices", body, "bank")
+    hub.put("chatservices", {**encrypted("d", "ring", "hkg"), "metadata": {"name": "d", "namespace": "fund"}}, "fund")
+    ring = {"metadata": {"name": "ring", "namespace": "bank"}, "spec": {"regions": ["hkg"]}}
+    facts = await FactFinder(hub, HOME).about_ring(None, ring)
+    assert list(facts.users) == [RingUser("bank/a", frozenset({"hkg"}))]
+    facts = await FactFinder(hub, HOME).about_ring(ring, None)
+    assert (set(facts.regions), list(facts.users)) == ({"hkg"}, [])

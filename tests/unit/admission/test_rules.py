@@ -16,6 +16,9 @@ from roadstead.admission.rules import (
     Operation,
     PlacedService,
     RegionFacts,
+    RingFact,
+    RingFacts,
+    RingUser,
     SecretFact,
     ServiceFacts,
     judge_region,
@@ -24,6 +27,7 @@ from roadstead.admission.rules import (
     needs_services,
     placed_in,
     ring_in,
+    user_of,
 )
 from roadstead.api.parse import parse
 from roadstead.api.region import Region
@@ -567,11 +571,68 @@ def test_a_ring_holds_the_regions_of_its_spec_and_those_that_it_is_leaving() -> 
 
 
 def test_a_ring_of_regions_that_are_not_there_is_a_warning() -> None:
-    verdict = judge_ring(ring("chat"), None, {"hkg"})
+    facts = RingFacts({"hkg"})
+    verdict = judge_ring(Operation.CREATE, ring("chat"), None, facts)
     assert not verdict.refusals
     assert "spec.regions[1] is sin, and there is no Region of that name" in verdict.warnings[0]
-    assert not judge_ring(ring("chat"), ring("chat"), set()).warnings, "nothing was changed"
-    assert judge_ring(ring("chat", **{"spec.lead": "1x"}), None, {"hkg"}).refusals
+    assert not judge_ring(Operation.UPDATE, ring("chat"), ring("chat"), RingFacts()).warnings, "nothing was changed"
+    assert judge_ring(Operation.CREATE, ring("chat", **{"spec.lead": "1x"}), None, facts).refusals
+
+
+USERS = tuple(RingUser(f"bank/chat-{number}", frozenset({"hkg"})) for number in range(5))
+
+
+def test_a_ring_that_services_encrypt_with_is_not_deleted() -> None:
+    message = judge_ring(Operation.DELETE, None, ring("chat"), RingFacts(users=USERS)).message
+    assert "metadata.name is chat" in message
+    assert "ChatService bank/chat-0, bank/chat-1, bank/chat-2 and 2 more encrypts with" in message
+    assert "delete these services first" in message
+    assert not judge_ring(Operation.DELETE, None, ring("chat"), RingFacts()).refusals
+
+
+def test_a_region_where_a_service_encrypts_with_the_ring_stays_in_it() -> None:
+    fewer = ring("chat", spec__regions=["sin"])
+    facts = RingFacts({"hkg", "sin"}, USERS[:1])
+    message = judge_ring(Operation.UPDATE, fewer, ring("chat"), facts).message
+    assert "spec.regions has no hkg any more, where ChatService bank/chat-0 encrypts with the ring" in message
+    assert not judge_ring(Operation.UPDATE, fewer, ring("chat"), RingFacts({"hkg", "sin"})).refusals
+    assert not judge_ring(Operation.UPDATE, ring("chat"), fewer, facts).refusals, "one more hurts nobody"
+
+
+def test_who_encrypts_with_a_ring_is_there_where_it_runs_and_where_it_still_goes() -> None:
+    body = chat("hkg", encryption={"keyRingRef": {"name": "ring"}}) | {"status": {"regions": [{"name": "sin"}]}}
+    assert user_of("ring", body) == RingUser("bank/chat", frozenset({"hkg", "sin"}))
+    assert user_of("other", body) is None
+    assert user_of("ring", chat()) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        pytest.param(RingFact(None), ("is ring, and there is no KeyRing bank/ring", "create it first"), id="no ring"),
+        pytest.param(
+            RingFact(frozenset({"hkg", "sin"}), deleted=True), ("is being deleted",), id="one that is being deleted"
+        ),
+        pytest.param(
+            RingFact(frozenset({"hkg"})),
+            ("spec.topology.regions[1].name is sin", "KeyRing bank/ring", "it has: hkg", "add sin to the ring's"),
+            id="a ring without one of the regions",
+        ),
+    ],
+)
+def test_a_service_is_refused_keys_that_it_could_not_have(known: RingFact, words: tuple[str, ...]) -> None:
+    new = chat(encryption={"keyRingRef": {"name": "ring"}})
+    facts = ServiceFacts(REGIONS, CERTIFICATE, known)
+    message = judge_service(new, None, facts).message
+    assert all(word in message for word in words), message
+    assert not judge_service(chat(), None, facts).refusals
+    patched = chat(encryption={"keyRingRef": {"name": "ring"}}, replicas=3)
+    assert not judge_service(patched, new, facts).refusals, "what was wrong before is not held against an edit"
+
+
+def test_a_service_with_a_ring_that_has_its_regions_is_let_through() -> None:
+    facts = ServiceFacts(REGIONS, CERTIFICATE, RingFact(frozenset({"hkg", "sin", "sfo"})))
+    assert not judge_service(chat(encryption={"keyRingRef": {"name": "ring"}}), None, facts).refusals
 
 
 def test_an_empty_region_is_deleted() -> None:

@@ -62,6 +62,7 @@ CASES: dict[str, tuple[ChatService, RegionFacts, Observed]] = {
         RegionFacts("hkg", "HK", ("hkg-a", "hkg-b"), {"topology.kubernetes.io/region": "hkg"}),
         observed(served=EVERYTHING_SERVED, certificate=None, floor=20),
     ),
+    "encrypted": (service(encryption={"keyRingRef": {"name": "ring"}}), HONG_KONG, observed()),
     "standby": (
         service(**{**FULL, "tls": {"secretName": "chat-tls"}, "storage": None}),
         RegionFacts("sgp", "SG", ("sgp-a",)),

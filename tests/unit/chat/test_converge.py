@@ -99,6 +99,7 @@ class Hall:
             floor=peaks.floor((), datetime(2026, 1, 1, tzinfo=UTC)),
             templates="",
             certificates={},
+            ring=None,
         )
 
     async def converge(self) -> None:

@@ -68,7 +68,7 @@ class TestEveryService:
         }
         assert pod["automountServiceAccountToken"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-        assert all({"emptyDir", "secret"} & volume.keys() for volume in pod["volumes"])
+        assert all({"emptyDir", "secret", "projected"} & volume.keys() for volume in pod["volumes"])
 
     def test_everything_is_selected_by_the_same_three_labels(self, case: str) -> None:
         of, region, _ = cases.CASES[case]

@@ -21,6 +21,7 @@ RESTARTS: dict[str, Any] = {
     "retention": {"sessions": "1d"},
     "termination": {"gracePeriod": "90s"},
     "tls": {"secretName": "other"},
+    "encryption": {"keyRingRef": {"name": "ring"}},
 }
 AT_ONCE: dict[str, Any] = {
     "replicas": 9,
