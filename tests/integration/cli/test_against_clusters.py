@@ -358,3 +358,72 @@ def test_keys_history_lists_the_ledger(fleet: Fleet, ring: str) -> None:
     assert version["fingerprint"] == stored["status"]["fingerprint"]
     assert (version["number"], version["phase"]) == (1, "Primary")
     assert version["fingerprint"] in fleet.run("keys", "history", ring, "-n", "chat").stdout
+
+
+def test_keys_rotate_follows_the_rotation_to_its_end(fleet: Fleet, ring: str) -> None:
+    before = kubectl_json(fleet.hub, "-n", "chat", "get", "keyring", ring)["metadata"]["resourceVersion"]
+    printed = yaml.safe_load(fleet.run("keys", "rotate", ring, "-n", "chat", "--dry-run").stdout)
+    assert printed["kind"] == "KeyRing" and printed["spec"]["schedule"]["rotateAt"]
+    assert kubectl_json(fleet.hub, "-n", "chat", "get", "keyring", ring)["metadata"]["resourceVersion"] == before
+    result = fleet.run("keys", "rotate", ring, "-n", "chat", "--wait", "--for=60s")
+    assert "Version 2 is the primary, and nobody writes with another." in result.stdout
+    assert "version 2: Primary" in result.stderr
+    assert "version 2: Discarded" not in result.stderr
+    listed = json.loads(fleet.run("keys", "history", ring, "-n", "chat", "-o", "json").stdout)["versions"]
+    assert {version["number"]: version["phase"] for version in listed} == {1: "Draining", 2: "Primary"}
+    [made] = json.loads(fleet.run("keys", "rotate", ring, "-n", "chat", "--wait", "-o", "json").stdout)["versions"]
+    assert (made["number"], made["phase"]) == (3, "Primary")
+    stored = kubectl_json(fleet.hub, "-n", "chat", "get", "keyring", ring, "--show-managed-fields")
+    assert "roadstead-cli" in {entry["manager"] for entry in stored["metadata"]["managedFields"]}
+
+
+def test_keys_rotate_says_how_far_it_came_when_the_time_is_over(fleet: Fleet, operator: Operator) -> None:
+    slow = key_ring("slow", "chat", **{"spec.regions": ["hkg"], "spec.lead": "1h"})
+    kubectl(fleet.hub, "apply", "-f", "-", stdin=json.dumps(slow))
+    eventually(lambda: "1 Primary" in fleet.run("keys", "status", "chat/slow").stdout, what="a first version")
+    late = fleet.run("keys", "rotate", "chat/slow", "--wait", "--for=5s", code=ExitCode.TIMED_OUT).stderr
+    assert "waits: Lead: version 2 is announced" in late
+    assert "KeyRing chat/slow is not done in time: version 2 is Ready" in late
+    assert "--wait too" in fleet.run("keys", "rotate", "chat/slow", "--for=5s", code=ExitCode.USAGE).stderr
+    assert "It comes after version 2" in fleet.run("keys", "rotate", "chat/slow").stdout
+    kubectl(fleet.hub, "-n", "chat", "delete", "keyring", "slow", "--wait=false")
+
+
+def test_keys_suspend_and_resume(fleet: Fleet, ring: str) -> None:
+    assert "is suspended:" in fleet.run("keys", "suspend", ring, "-n", "chat").stdout
+    assert "is suspended already" in fleet.run("keys", "suspend", ring, "-n", "chat").stdout
+    eventually(lambda: ring_status(fleet)["nextRotation"] is None, what="no slot to come")
+    assert "suspended" in fleet.run("keys", "status", ring, "-n", "chat").stdout
+    done = json.loads(fleet.run("keys", "resume", ring, "-n", "chat", "-o", "json").stdout)
+    assert done == {"ring": "chat/vault", "state": "Running", "changed": True}
+    eventually(lambda: ring_status(fleet)["nextRotation"], what="a slot to come")
+    assert "does not retire" in fleet.run("keys", "suspend", ring, "-n", "chat", "--version=1").stdout
+    eventually(lambda: history(fleet)[1] == "Draining" or history(fleet)[1] == "Suspended")
+    fleet.run("keys", "resume", ring, "-n", "chat", "--version=1")
+    missing = fleet.run("keys", "suspend", ring, "-n", "chat", "--version=99", code=ExitCode.NOT_FOUND).stderr
+    assert "has no version 99; there are: 1 to" in missing
+
+
+def history(fleet: Fleet) -> dict[int, str]:
+    listed = json.loads(fleet.run("keys", "history", "chat/vault", "-o", "json").stdout)["versions"]
+    return {version["number"]: version["phase"] for version in listed}
+
+
+def test_what_two_people_decide_becomes_an_approval(fleet: Fleet, ring: str) -> None:
+    reason = "--reason=incident 4711"
+    printed = yaml.safe_load(fleet.run("keys", "compromise", ring, "1", reason, "-n", "chat", "--dry-run").stdout)
+    assert printed["kind"] == "Approval"
+    assert kubectl_json(fleet.hub, "-n", "chat", "get", "approvals")["items"] == []
+    result = fleet.run("keys", "compromise", ring, "1", reason, "-n", "chat")
+    [stored] = kubectl_json(fleet.hub, "-n", "chat", "get", "approvals")["items"]
+    name = stored["metadata"]["name"]
+    assert f"roadstead approve {name} -n chat" in result.stdout
+    spec, body = stored["spec"], kubectl_json(fleet.hub, "-n", "chat", "get", "keyring", ring)
+    assert spec["subject"] == {"kind": "KeyRing", "name": ring, "uid": body["metadata"]["uid"]}
+    assert (spec["operation"], spec["parameters"]) == ("CompromiseVersion", {"version": "1"})
+    assert (spec["reason"], spec["required"]) == ("incident 4711", 1)
+    assert name in fleet.run("approvals", "-n", "chat").stdout
+    forbidden = fleet.run("keys", "exclude", ring, "tokyo", reason, "-n", "chat", code=ExitCode.NOT_FOUND).stderr
+    assert "has no region tokyo; there are: hkg" in forbidden
+    assert "--reason" in fleet.run("keys", "remove", ring, "--up-to=1", "-n", "chat", code=ExitCode.USAGE).stderr
+    kubectl(fleet.hub, "-n", "chat", "delete", "approvals", "--all")
