@@ -20,7 +20,7 @@ from typing import Any
 from roadstead_keys import proof
 from roadstead_keys.ring import Ring
 
-from worlds import NAMESPACE, Objects
+from worlds import NAMESPACE, Body, Objects
 
 
 class Consumer:
@@ -40,9 +40,11 @@ class Consumer:
     ) -> None:
         self._objects = objects
         self._keyset = f"{ring}.{region}.keyset"
+        self._rewrap = f"{ring}.{region}.rewrap"
         self._receipts = f"{ring}.{region}.receipts"
         self.name = name
-        self._mount = directory
+        self._mount, self._second = directory, directory.with_name(f"{directory.name}-rewrap")
+        self._second.mkdir()
         self._instance = f"{name}-1"
         self._swaps = 0
         self._open: Ring | None = None
@@ -74,28 +76,38 @@ class Consumer:
         secret = self._objects.find("secrets", self._keyset)
         if secret is None:
             return False
+        self._swap(self._mount, secret)
+        self._swap(self._second, self._objects.find("secrets", self._rewrap) or {"data": {}})
+        return True
+
+    def _swap(self, mount: Path, secret: Body) -> None:
         self._swaps += 1
-        fresh = self._mount / f"..{self._swaps}"
+        fresh, link = mount / f"..{self._swaps}", mount / "..data"
+        former = link.readlink() if link.is_symlink() else None
         fresh.mkdir()
         for key, value in secret["data"].items():
             (fresh / key).write_bytes(base64.b64decode(value))
-        link = self._mount / "..data_tmp"
-        link.symlink_to(fresh.name)
-        former = self._mount / f"..{self._swaps - 1}"
-        link.replace(self._mount / "..data")
-        shutil.rmtree(former, ignore_errors=True)
-        return True
+        new = mount / "..data_tmp"
+        new.symlink_to(fresh.name)
+        new.replace(link)
+        if former is not None:
+            shutil.rmtree(mount / former)
 
     def _take_up(self, directory: Path) -> None:
         if self._open is None:
-            self._open = Ring.open(directory)
+            self._open = Ring.open(directory, self._second)
         else:
             self._open.reload()
 
-    def prove(self) -> None:
-        """Answer for what the process holds now."""
-        text = proof.receipt(proof.answer(self.ring, self.uid, self._instance), self._instance)
-        self.hand_in(text)
+    def prove(self, stored: Mapping[int, int] | None = None) -> None:
+        """Answer for what the process holds now.
+
+        Args:
+            stored: number of ciphertexts that it stores, by version; None: it says nothing of that.
+        """
+        inventory = None if stored is None else self.ring.held.inventory(stored)
+        answer = proof.answer(self.ring, self.uid, self._instance, inventory)
+        self.hand_in(proof.receipt(answer, self._instance))
 
     def hand_in(self, text: str) -> None:
         """Put a text where the answer of this pod is looked for."""
@@ -113,10 +125,10 @@ class Consumer:
         found = self._objects.get("configmaps", self._receipts)
         return json.loads(found["data"][self.uid])
 
-    def catch_up(self) -> None:
+    def catch_up(self, stored: Mapping[int, int] | None = None) -> None:
         """Load what is there and prove it."""
         if self.load():
-            self.prove()
+            self.prove(stored)
 
     def end(self) -> None:
         """The pod is deleted."""

@@ -49,7 +49,6 @@ from roadstead.kernel.kubeconfig import MemberAccess
 from roadstead.kernel.lease import Leadership, LeaseTimes
 from roadstead.kernel.metrics import Metrics
 from roadstead.kernel.objects import APPROVALS, CHAT_SERVICES, KEY_RINGS, KEY_VERSIONS, REGIONS, Key
-from roadstead.kernel.operations import Operation
 from roadstead.kernel.patience import patiently
 from roadstead.kernel.queue import WorkQueue
 from roadstead.kernel.resources import ResourceStore
@@ -60,6 +59,7 @@ from roadstead.keys.deks import Deks
 from roadstead.keys.kek import KekProvider
 from roadstead.keys.kek_kubernetes import KubernetesProvider
 from roadstead.keys.kek_pinned import Module, PinnedProvider
+from roadstead.keys.operations import KeyOperations
 from roadstead.keys.providers import Counted, NotConfigured
 from roadstead.regions.reconcile import RegionReconciler
 from roadstead.triggers import Kubeconfigs, Triggers
@@ -206,13 +206,14 @@ class Process:
         for member in ctx.fleet.connected(ctx.hub):
             for owner in member.store.owners():
                 ctx.queue.add(owner)
-        rings = self._key_rings(ctx)
+        deks = self._deks(ctx)
+        rings = keys.KeyRingReconciler(deks, secrets.token_bytes)
         reconcilers: dict[str, Callable[[Key, Context], Awaitable[Result]]] = {
             REGIONS.kind: regions.reconcile,
             CHAT_SERVICES.kind: chat.reconcile,
             KEY_RINGS.kind: partial(self._ring, rings),
             KEY_VERSIONS.kind: rings.version_changed,
-            APPROVALS.kind: ApprovalReconciler(self._operations(rings)).reconcile,
+            APPROVALS.kind: ApprovalReconciler(KeyOperations(deks).all()).reconcile,
         }
         self._controller = asyncio.create_task(Controller(ctx, reconcilers, workers=self._options.workers).run())
         await self._controller
@@ -224,7 +225,8 @@ class Process:
         finally:
             self._triggers.ring_changed(key)
 
-    def _key_rings(self, ctx: Context) -> keys.KeyRingReconciler:
+    def _deks(self, ctx: Context) -> Deks:
+        """Material of rings in the hub, and where its KEKs live."""
         client, namespace = ctx.hub.client, self._options.namespace
         providers = {
             KekProviderKind.KUBERNETES: KubernetesProvider(client, namespace, secrets.token_bytes),
@@ -233,11 +235,7 @@ class Process:
         counted: dict[KekProviderKind, KekProvider] = {
             kind: Counted(provider, partial(self._metrics.kek_failed, kind)) for kind, provider in providers.items()
         }
-        return keys.KeyRingReconciler(Deks(client, namespace, counted, secrets.token_bytes), secrets.token_bytes)
-
-    def _operations(self, rings: keys.KeyRingReconciler) -> tuple[Operation, ...]:
-        """What an Approval can ask for: each room's own."""
-        return ()
+        return Deks(client, namespace, counted, secrets.token_bytes)
 
     def _connect(self, name: str, access: MemberAccess, ctx: Context, leadership: Leadership) -> Member:
         client = ClusterClient(

@@ -106,6 +106,7 @@ class Reason(StrEnum):
     CLOCKS_DIFFER = "ClocksDiffer"
     REGION_EXCLUDED = "RegionExcluded"
     KEYSET_FULL = "KeysetFull"
+    RETENTION_NOT_APPROVED = "RetentionNotApproved"
     PROVIDER_FAILED = "ProviderFailed"
     NO_PUBLIC_KEY = "NoPublicKey"
     # approvals

@@ -235,6 +235,11 @@ class RingRegion(Model):
         default=0, ge=0, le=1_000_000, description="Number of pods that have proved to hold the present keyset."
     )
     consumers: Integer = Field(default=0, ge=0, le=1_000_000, description="Number of pods that have to.")
+    keyset: Annotated[str, StringConstraints(max_length=16)] = Field(
+        default="",
+        description="16 hexadecimal digits of the numbers, fingerprints and primary that its keyset has: what an "
+        "Approval of AdoptKeyset is bound to. Empty: there is none, or it cannot be read.",
+    )
     excluded: bool = Field(
         default=False,
         description="Nothing waits for it, by an Approval, until its pods have proved what those of the others have.",
@@ -321,6 +326,18 @@ class KeyRingStatus(Model):
         le=MOST_VERSIONS,
         description="Versions up to this number may be removed when they have ended for spec.removalDelay, by an "
         "Approval; 0: none.",
+    )
+    kek_above: Integer = Field(
+        default=0,
+        ge=0,
+        le=MOST_VERSIONS,
+        description="A KEK of a larger generation than this is wanted, so that those up to it can be destroyed, by an "
+        "Approval; 0: none is.",
+    )
+    retention: Annotated[str, StringConstraints(max_length=32)] = Field(
+        default="",
+        description="The retention that counts: that of the spec, but one that is shorter than before counts from its "
+        "Approval on. forever: none.",
     )
     conditions: Conditions = Field(
         default=(), description="Ready, Reconciling and Stalled, as kstatus has them; Deleting while it is removed."

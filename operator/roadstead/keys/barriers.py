@@ -90,20 +90,25 @@ def excluded(ring: Ring, before_what: str) -> tuple[Wait, ...]:
 
 def possession(ring: Ring, version: Version) -> tuple[Wait, ...]:
     """Regions that have not proved that they read a version."""
-    waits = [*unreadable(ring, f"before version {version.number} is written with")]
-    for region in ring.counted:
-        if region.keyset is None:
-            continue
-        if not region.keyset.has(version):
-            message = f"region {region.name} does not have version {version.number} yet"
-            waits.append(Wait(Reason.NOT_DISTRIBUTED, message, region.name))
-        elif region.consumers and version.number not in region.reads:
-            message = (
-                f"not every pod in region {region.name} that uses the ring has proved that it reads version "
-                f"{version.number}"
-            )
-            waits.append(Wait(Reason.NOT_PROVED, message, region.name))
-    return tuple(waits)
+    missing = (possession_of(region, version) for region in ring.counted if region.keyset is not None)
+    return (
+        *unreadable(ring, f"before version {version.number} is written with"),
+        *(wait for wait in missing if wait is not None),
+    )
+
+
+def possession_of(region: RegionView, version: Version) -> Wait | None:
+    """Why a region that can be read has not proved that it reads a version."""
+    if region.keyset is None or not region.keyset.has(version):
+        message = f"region {region.name} does not have version {version.number} yet"
+        return Wait(Reason.NOT_DISTRIBUTED, message, region.name)
+    if region.consumers and version.number not in region.reads:
+        message = (
+            f"not every pod in region {region.name} that uses the ring has proved that it reads version "
+            f"{version.number}"
+        )
+        return Wait(Reason.NOT_PROVED, message, region.name)
+    return None
 
 
 def in_use(ring: Ring, current: Version | None) -> tuple[Wait, ...]:
@@ -125,9 +130,14 @@ def still_held(region: RegionView, version: Version) -> Wait:
     return Wait(Reason.NOT_DISTRIBUTED, message, region.name)
 
 
-def has_proved(region: RegionView, version: Version) -> bool:
-    """Whether a region that was excluded reads and writes as the others do."""
-    return not region.consumers or (version.number in region.reads and region.writes == version.number)
+def has_proved(ring: Ring, region: RegionView) -> bool:
+    """Whether a region that was excluded has all that is given, and reads and writes as the others do, or are to."""
+    current, coming = life.primary(ring.versions), life.coming(ring.versions)
+    if coming is not None and coming.handed_out and possession_of(region, coming):
+        return False
+    return (
+        current is None or not region.consumers or (current.number in region.reads and region.writes == current.number)
+    )
 
 
 def stored_nowhere(ring: Ring, version: Version) -> bool:

@@ -79,8 +79,7 @@ def _distribution(ring: Ring, region: RegionView) -> Iterator[Step]:
     leaving = set(region.keyset.keys) & set(rewrap.keys) - set(region.rewrap.keys)
     if region.keyset != wanted and not leaving:
         yield Distribute(region.name, region.keyset, wanted)
-    current = life.primary(ring.versions)
-    if region.excluded and region.keyset == wanted and (current is None or barriers.has_proved(region, current)):
+    if region.excluded and region.keyset == wanted and barriers.has_proved(ring, region):
         yield Readmit(region.name, wanted.primary)
 
 

@@ -91,10 +91,16 @@ class Deks:
         return Stored(copies, intents, meant)
 
     async def make(self, entry: KeyVersion, known: Stored, provider: KekProviderKind) -> None:
-        """Make the material of a version whose number was taken, unless it is there.
+        """Make the material of a version whose number was taken, unless it is there; see `keep`."""
+        material = Material(entry.spec.number, entry.spec.key_type, self._random(KEY_BYTES))
+        await self.keep(entry, material, known, provider)
+
+    async def keep(self, entry: KeyVersion, material: Material, known: Stored, provider: KekProviderKind) -> None:
+        """Wrap and store the material of a version whose number was taken, unless it has some.
 
         Args:
             entry: of the ledger.
+            material: of the version.
             known: what is stored of the ring.
             provider: where the first KEK of a ring is made.
 
@@ -105,7 +111,6 @@ class Deks:
         # The first KEK is made for the intent of the first version, which is in the ledger.
         intent = kek_rotation.present(known, {}) or KekIntent(1, spec.operation, provider, None)
         kek = await self._kek(spec.ring_id, intent, known)
-        material = Material(spec.number, spec.key_type, self._random(KEY_BYTES))
         context = wrapping_context(spec.ring_id, spec.number)
         wrapped = await self._providers[intent.provider].wrap(kek, material.key, context)
         dek = Dek(

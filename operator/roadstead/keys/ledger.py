@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from roadstead.api.keyversion import KeyMark, KeyPhase, KeyType, KeyVersion, object_name
+from roadstead.keys.material import Material, fingerprint
 from roadstead.keys.versions import Version
 
 RING_ID_LABEL: Final = "roadstead.dev/ring-id"
@@ -93,6 +94,11 @@ def noted(body: Mapping[str, Any], *, returned: bool, rewrapped: bool) -> dict[s
 def marked(body: Mapping[str, Any], mark: KeyMark) -> dict[str, Any]:
     """A KeyVersion with what people have said of it, to be written over the one that was read."""
     return {**body, "status": {**body["status"], "mark": mark.value}}
+
+
+def fingerprint_of(entry: KeyVersion, material: Material) -> str:
+    """The fingerprint of an entry that has one, or that of the material that it is to have."""
+    return entry.status.fingerprint or fingerprint(entry.spec.ring_id, material)
 
 
 def version_of(entry: KeyVersion) -> Version:

@@ -22,7 +22,7 @@ from roadstead.kernel.context import Context, Result
 from roadstead.kernel.errors import Conflict, Fatal, Invalid, RoadsteadError
 from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Key
 from roadstead.kernel.ownership import Owner
-from roadstead.keys import ledger, place, regional, schedule
+from roadstead.keys import ledger, orders, place, regional, schedule
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
 from roadstead.keys.challenge import Asked, verify
@@ -30,6 +30,7 @@ from roadstead.keys.decide import decide
 from roadstead.keys.deks import Deks
 from roadstead.keys.kek_keeper import KekKeeper, Kept
 from roadstead.keys.kek_rotation import Rules, View
+from roadstead.keys.orders import Retention
 from roadstead.keys.place import Found, Given, Place
 from roadstead.keys.schedule import Turn
 from roadstead.keys.state import Keyset, Policy, Ring
@@ -74,6 +75,7 @@ class _Pass:
     places: dict[str, Place]
     turn: Turn
     excluded: set[str]
+    retention: Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class KeyRingReconciler:
     async def _advance(self, key: Key, body: Mapping[str, Any], ring: KeyRing, ring_id: str, ctx: Context) -> Result:
         entries = self._ledger(key.namespace, ring_id, ctx)
         kept = await self._keep_kek(key, ring, ring_id, entries, ctx)
+        retention = orders.retention(ring.spec.retention, ring.status.retention)
         names = regions_of({"spec": {"regions": ring.spec.regions}, "status": dump(ring.status)})
         owner = Owner(ctx.hub_id, key, ring.metadata.uid)
         wanted = frozenset(ring.spec.regions)
@@ -170,7 +173,18 @@ class KeyRingReconciler:
         now = ctx.clock.now()
         turn = _turn(ring, ring_id, versions, now)
         excluded = {entry.name for entry in ring.status.regions if entry.excluded}
-        work = _Pass(key, ctx, ring, ring_id, owner, kept.stored, {at.name: at for at in places}, turn, excluded)
+        work = _Pass(
+            key=key,
+            ctx=ctx,
+            ring=ring,
+            ring_id=ring_id,
+            owner=owner,
+            deks=kept.stored,
+            places={at.name: at for at in places},
+            turn=turn,
+            excluded=excluded,
+            retention=retention,
+        )
         problem: Wait | None = None
         error: RoadsteadError | None = None
         try:
@@ -201,6 +215,7 @@ class KeyRingReconciler:
             regions=tuple(place.facts(at, after, excluded=at.name in work.excluded) for at in work.places.values()),
             next=work.turn.next,
             kek=kept.state,
+            retention=retention,
             problem=problem,
         )
         await status.write(ctx, KEY_RINGS, body, dump(derived.derive(facts, ctx.clock.now())))
@@ -214,7 +229,7 @@ class KeyRingReconciler:
         """Wrap what is stored with the KEK that it should be wrapped with."""
         now, said = ctx.clock.now(), ring.spec.kek
         begun = {e.spec.operation: e.status.staged_at or e.status.since or now for e in entries.values()}
-        rules = Rules(said.provider, said.rotate_every, said.rotate_at)
+        rules = Rules(said.provider, said.rotate_every, said.rotate_at, ring.status.kek_above)
         view = View(rules, await self._deks.stored(ring_id, entries), begun, _clock_agrees(ctx))
 
         async def say(reason: str, note: str) -> None:
@@ -454,7 +469,7 @@ def _ring(work: _Pass, versions: tuple[Version, ...], entries: Mapping[int, KeyV
         policy=Policy(
             lead=spec.lead,
             soak=spec.soak,
-            retention=spec.retention,
+            retention=work.retention.counts,
             skew=SKEW,
             attested=spec.attestation is KeyAttestation.TRUSTED,
             removal=spec.removal_delay,
@@ -516,7 +531,7 @@ def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> f
         for v in facts.versions
         if v.phase in life.REMOVABLE and v.number <= facts.ring.status.removable
     ]
-    retention = facts.ring.spec.retention
+    retention = facts.retention.counts
     if retention is not None:
         moments += [v.since + retention + SKEW for v in facts.versions if v.phase is KeyPhase.DRAINING]
     due = facts.kek.next

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from roadstead.api.conditions import Condition, ConditionType, Reason, drop_condition, set_condition
+from roadstead.api.duration import format_duration
 from roadstead.api.keyring import (
     MAX_WAITS,
     MOST_REWRAPS,
@@ -24,6 +25,7 @@ from roadstead.api.ranges import as_ranges
 from roadstead.keys import versions as life
 from roadstead.keys.decide import target
 from roadstead.keys.kek_rotation import KekState
+from roadstead.keys.orders import FOR_EVER, Retention, digest
 from roadstead.keys.state import Keyset
 from roadstead.keys.steps import Decision, Wait
 from roadstead.keys.versions import Version
@@ -85,6 +87,7 @@ class Facts:
         regions: of the spec, and those that are being left.
         next: when the next slot begins.
         kek: what versions are wrapped with.
+        retention: which one counts.
         problem: what kept a step from being carried out, with the cure; None: nothing.
     """
 
@@ -95,6 +98,7 @@ class Facts:
     regions: tuple[RegionFacts, ...]
     next: datetime | None
     kek: KekState = field(default_factory=KekState)
+    retention: Retention = FOR_EVER
     problem: Wait | None = None
 
 
@@ -106,7 +110,7 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
         now: for the conditions that change.
     """
     current, coming = life.primary(facts.versions), life.coming(facts.versions)
-    waits = ((facts.problem,) if facts.problem else ()) + facts.decision.waits
+    waits = ((facts.problem,) if facts.problem else ()) + facts.decision.waits + _shortened(facts)
     stalled = next((wait for wait in waits if wait.reason in STALLED), None)
     blocking = stalled or _blocking(waits)
     status = facts.ring.status.model_copy(
@@ -124,9 +128,23 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
             "rewrap": rewrap(facts),
+            "retention": facts.retention.text,
         }
     )
     return status.model_copy(update={"conditions": _conditions(facts, waits, stalled, now)})
+
+
+def _shortened(facts: Facts) -> tuple[Wait, ...]:
+    """A shorter retention that nobody has approved."""
+    if not facts.retention.shortened or facts.ring.spec.retention is None:
+        return ()
+    asked = format_duration(facts.ring.spec.retention)
+    message = (
+        f"spec.retention is {asked}, shorter than the {facts.retention.text} that counts, so data could become "
+        f"unreadable; have it approved (an Approval of ShortenRetention with retention: {asked}), or write "
+        f"{facts.retention.text} again"
+    )
+    return (Wait(Reason.RETENTION_NOT_APPROVED, message),)
 
 
 def rewrap(facts: Facts) -> tuple[RingRewrap, ...]:
@@ -251,6 +269,7 @@ def _region(region: RegionFacts, waits: Sequence[Wait]) -> RingRegion:
         versions=as_ranges(number for number, _ in region.keyset.keys) if region.keyset else "",
         reads=as_ranges(region.reads),
         writes=region.writes,
+        keyset=digest(region.keyset) if region.keyset is not None and region.keyset.keys else "",
         proved=region.proved,
         consumers=region.consumers,
         excluded=region.excluded,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,120 +12,12 @@ import pytest
 from roadstead_keys.errors import UnknownVersionError
 
 import worlds
-from clusters import StartCluster, eventually, kubectl
+from clusters import eventually, kubectl
 from keyconsumers import Consumer
-from worlds import NAMESPACE, SETTLE_SECONDS, Body, World
+from rings import blocked, looked_at, phases, region, ring_of, rotate, settled, status_of
+from worlds import NAMESPACE, SETTLE_SECONDS, World
 
 MakeRing = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def world(start_cluster: StartCluster) -> Iterator[World]:
-    with worlds.running(start_cluster) as made:
-        yield made
-
-
-@pytest.fixture
-def make(world: World) -> Iterator[MakeRing]:
-    """Make rings that rotate each minute at once when a test says so; they are deleted after the test."""
-    made: list[str] = []
-
-    def ring(*regions: str, **spec: Any) -> str:
-        name = world.fresh_name("ring")
-        body = {
-            "apiVersion": "roadstead.dev/v1alpha1",
-            "kind": "KeyRing",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {
-                "regions": list(regions or world.members),
-                "distribution": "Cleartext",
-                "schedule": {"every": "72h", "jitter": "0s"},
-                "lead": "0s",
-                "soak": "0s",
-                **spec,
-            },
-        }
-        made.append(name)
-        world.at_hub.apply("keyrings", body)
-        return name
-
-    yield ring
-    for name in made:
-        with contextlib.suppress(OSError, RuntimeError):
-            world.at_hub.delete("keyrings", name)
-
-
-@pytest.fixture
-def pod(world: World, tmp_path: Path) -> Iterator[Callable[[str, str], Consumer]]:
-    """Make pods that use a ring; they are deleted after the test."""
-    made: list[Consumer] = []
-
-    def consumer(ring: str, region: str) -> Consumer:
-        name = world.fresh_name("pod")
-        directory = tmp_path / name
-        directory.mkdir()
-        made.append(Consumer(world.at[region], ring, region, name, directory))
-        return made[-1]
-
-    yield consumer
-    for one in made:
-        one.end()
-
-
-def ring_of(world: World, name: str) -> Body:
-    return world.at_hub.get("keyrings", name)
-
-
-def status_of(world: World, name: str) -> Body:
-    found: Body = ring_of(world, name).get("status") or {}
-    return found
-
-
-def phases(world: World, name: str) -> dict[int, str]:
-    found = world.at_hub.items("keyversions", NAMESPACE)
-    mine = [entry for entry in found if entry["spec"]["ring"] == name]
-    return {entry["spec"]["number"]: entry["status"]["phase"] for entry in mine}
-
-
-def rotate(world: World, name: str) -> None:
-    """What a person does who wants a new version now."""
-    now = datetime.now(UTC).isoformat()
-    world.at_hub.patch("keyrings", name, {"spec": {"schedule": {"rotateAt": now}}})
-
-
-def settled(world: World, name: str, primary: int) -> None:
-    def done() -> bool:
-        status = status_of(world, name)
-        assert (status.get("primary"), status.get("phase")) == (primary, "Idle"), (status, phases(world, name))
-        return True
-
-    eventually(done, deadline=SETTLE_SECONDS)
-
-
-def region(world: World, name: str, of: str) -> Body:
-    """What the status says of a region; empty when it says nothing."""
-    entries = status_of(world, name).get("regions") or ()
-    return next((entry for entry in entries if entry["name"] == of), {})
-
-
-def blocked(world: World, name: str, by: str) -> None:
-    def so() -> bool:
-        status = status_of(world, name)
-        assert status.get("blockedBy") == by, (status, phases(world, name))
-        return True
-
-    eventually(so, deadline=SETTLE_SECONDS)
-
-
-def looked_at(world: World, name: str) -> None:
-    """Have a ring reconciled once more, and wait until that is over."""
-    before = worlds.metric(world.running, "controller_runtime_reconcile_total", controller="KeyRing")
-    note = {"metadata": {"annotations": {"example.com/touched": world.fresh_name("note")}}}
-    world.at_hub.patch("keyrings", name, note)
-    eventually(
-        lambda: worlds.metric(world.running, "controller_runtime_reconcile_total", controller="KeyRing") > before + 1,
-        deadline=SETTLE_SECONDS,
-    )
 
 
 def test_the_first_version_is_handed_out_and_written_with(

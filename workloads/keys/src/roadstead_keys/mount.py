@@ -46,7 +46,8 @@ class Bundle:
 
 def is_there(directory: Path) -> bool:
     """Whether anything is mounted: the mount of an optional Secret is an empty directory while there is no Secret."""
-    return (directory / RING).exists() or (directory / KEYSET).exists()
+    current = _current(directory)
+    return (current / RING).exists() or (current / KEYSET).exists()
 
 
 def read(directory: Path) -> Bundle:
@@ -55,9 +56,8 @@ def read(directory: Path) -> Bundle:
     Raises:
         MountError: a file is missing, too large, or not what it should be.
     """
-    current = directory / "..data"
     try:
-        opened = os.open(current if current.exists() else directory, os.O_RDONLY | os.O_DIRECTORY)
+        opened = os.open(_current(directory), os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise MountError(
             f"{directory} cannot be opened ({error.strerror}); is the keyset's Secret mounted there?"
@@ -66,6 +66,12 @@ def read(directory: Path) -> Bundle:
         return _bundle(_file(opened, RING, directory), _file(opened, KEYSET, directory), directory)
     finally:
         os.close(opened)
+
+
+def _current(directory: Path) -> Path:
+    """Where the content is at this moment."""
+    current = directory / "..data"
+    return current if current.exists() else directory
 
 
 def _file(opened: int, name: str, directory: Path) -> bytes:
