@@ -16,6 +16,7 @@ from typing import Any
 
 from roadstead.api.advice import advise
 from roadstead.api.chatservice import ChatService, RegionRolloutPhase, TopologyRegion
+from roadstead.api.keyring import KeyDistribution, KeyRing
 from roadstead.api.parse import parse
 from roadstead.api.problems import Problem, SpecError
 from roadstead.api.region import KubeconfigSecretRef, Region, RegionPhase, Scheduling, lies_within
@@ -211,7 +212,7 @@ def judge_ring(
     known = ", ".join(sorted(facts.regions)[:10]) or "none yet"
     before = frozenset(map(str, ((old or {}).get("spec") or {}).get("regions") or ()))
     return Verdict(
-        tuple(_regions_taken_away(before - set(ring.spec.regions), facts)),
+        (*_regions_taken_away(before - set(ring.spec.regions), facts), *_sealed_for_services(ring, old, facts)),
         tuple(
             f"spec.regions[{index}] is {name}, and there is no Region of that name; no version is written with before "
             f"somebody creates it (there are: {known})"
@@ -312,6 +313,17 @@ def _regions_taken_away(taken: Collection[str], facts: RingFacts) -> list[Proble
         for name in sorted(taken)
         if (users := [user for user in facts.users if name in user.regions])
     ]
+
+
+def _sealed_for_services(ring: KeyRing, old: Mapping[str, Any] | None, facts: RingFacts) -> list[Problem]:
+    before, now = ((old or {}).get("spec") or {}).get("distribution"), ring.spec.distribution
+    if now is not KeyDistribution.ENCRYPTED or before == now or not facts.users:
+        return []
+    says = (
+        f"is {now}, and {_users(facts.users)} encrypts with the ring: pods of a ChatService have no agent that opens "
+        "sealed keysets"
+    )
+    return [Problem("spec.distribution", now, says, "write Cleartext, or make another ring for what has the agent")]
 
 
 def _users(users: Sequence[RingUser]) -> str:

@@ -599,6 +599,17 @@ def test_a_region_where_a_service_encrypts_with_the_ring_stays_in_it() -> None:
     assert not judge_ring(Operation.UPDATE, ring("chat"), fewer, facts).refusals, "one more hurts nobody"
 
 
+def test_a_ring_that_services_encrypt_with_stays_in_clear_text() -> None:
+    sealed = ring("chat", spec__distribution="Encrypted")
+    facts = RingFacts({"hkg", "sin"}, USERS[:1])
+    message = judge_ring(Operation.UPDATE, sealed, ring("chat"), facts).message
+    assert "spec.distribution is Encrypted, and ChatService bank/chat-0 encrypts with the ring" in message
+    assert "write Cleartext, or make another ring" in message
+    assert not judge_ring(Operation.UPDATE, sealed, ring("chat"), RingFacts({"hkg", "sin"})).refusals
+    again = ring("chat", spec__distribution="Encrypted", spec__lead="3h")
+    assert not judge_ring(Operation.UPDATE, again, sealed, facts).refusals, "it was so before"
+
+
 def test_who_encrypts_with_a_ring_is_there_where_it_runs_and_where_it_still_goes() -> None:
     body = chat("hkg", encryption={"keyRingRef": {"name": "ring"}}) | {"status": {"regions": [{"name": "sin"}]}}
     assert user_of("ring", body) == RingUser("bank/chat", frozenset({"hkg", "sin"}))
