@@ -69,9 +69,9 @@ def test_nothing_of_the_material_is_in_it() -> None:
 
 def test_two_versions_authenticate_it_and_no_more_are_unwrapped() -> None:
     assert authenticated_with(held_in(HERE, secret())) == {2, 3}
-    made = said(secret())
+    made = said(MADE)
     many = {str(number): "AAAA" for number in range(1, 1000)}
-    found = held_in(HERE, put(secret(), "keyset.sealed", made | {"authenticators": many}))
+    found = held_in(HERE, put(MADE, "keyset.sealed", made | {"authenticators": many}))
     assert (found.damaged, authenticated_with(found)) == (True, frozenset())
 
 

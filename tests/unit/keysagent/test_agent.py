@@ -166,6 +166,8 @@ def spoilt(pod: Pod, how: str) -> Mapping[str, bytes]:
             return {**made, "keyset.sealed": other["keyset.sealed"]}
         case "the words of another region beside it":
             return {**made, "ring.json": files(pod.public, asked=Asked(HERE.ring, "sgp"))["ring.json"]}
+        case "other words beside it":
+            return {**made, "ring.json": made["ring.json"].replace(b'"active": true', b'"active": false')}
         case "a newer generation in the words":
             return {**made, "ring.json": made["ring.json"].replace(b'"generation": 7', b'"generation": 9')}
         case "a newer generation in the words and in the statement":
@@ -200,6 +202,7 @@ def spoilt(pod: Pod, how: str) -> Mapping[str, bytes]:
         "another format",
         "another ring's, beside the words of this one",
         "the words of another region beside it",
+        "other words beside it",
         "a newer generation in the words",
         "a newer generation in the words and in the statement",
         "another primary in the statement",
