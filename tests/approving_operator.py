@@ -20,7 +20,8 @@ from roadstead.keys.reconcile import KeyRingReconciler
 from roadstead.process import Process
 
 OUTCOMES = ("done", "later", "impossible", "failure")
-PATIENCE = 1.0
+PATIENCE = 5.0
+"""Seconds for which `later` waits and `failure` fails: long enough to be seen on a machine that has much to do."""
 
 
 def check(parameters: Mapping[str, str]) -> Problem | None:

@@ -105,7 +105,7 @@ def test_it_is_carried_on_until_it_is_done(office: Office) -> None:
     office.bob.approve(body)
     assert office.wait(body, "Executing")["consumedAt"]
     eventually(lambda: office.status(body)["message"] == "waits for its time")
-    assert office.wait(body, "Done")["message"] == "left slow-done"
+    assert office.wait(body, "Done", deadline=30)["message"] == "left slow-done"
 
 
 def test_an_error_is_told_and_tried_again(office: Office) -> None:

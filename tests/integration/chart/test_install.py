@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from api_key_cases import key_version
+from approvals import approval
 from clusters import StartCluster, eventually, kubectl, kubectl_json, run_kubectl
 from localkube import binaries
 from localkube.bare import BareCluster
@@ -186,11 +190,58 @@ def test_a_member_with_named_namespaces_is_prepared_by_one_command(cluster: Bare
     assert "chat" in kubectl(cluster, "get", "namespace", "chat", "-o", "name")
 
 
+def forged(cluster: BareCluster) -> str:
+    """What the API server says to an Approval in another's name."""
+    body = approval("forged", spec__requestedBy="somebody-else")
+    return kubectl(cluster, "create", "--dry-run=server", "-f", "-", stdin=json.dumps(body), check=False)
+
+
+def is_refused(cluster: BareCluster) -> bool:
+    return "ValidatingAdmissionPolicy 'roadstead-approvals'" in forged(cluster)
+
+
+def test_forged_approvals_are_refused_whatever_else_is_switched_off(cluster: BareCluster, installed: str) -> None:
+    eventually(lambda: is_refused(cluster))
+    helm(cluster, "upgrade", "roadstead", str(CHART), IMAGE, "--set=webhooks.enabled=false", "--set=crds.install=false")
+    assert is_refused(cluster)
+    helm(cluster, "upgrade", "roadstead", str(CHART), IMAGE)
+    assert is_refused(cluster)
+
+
 def test_removing_the_release_keeps_the_kinds_and_what_was_made_of_them(cluster: BareCluster, installed: str) -> None:
-    """Last in this file: nothing is installed afterwards."""
+    """Nearly last in this file: nothing is installed afterwards."""
+    version = key_version()
+    kubectl(cluster, "create", "-f", "-", stdin=json.dumps(version))
     helm(cluster, "uninstall", "roadstead", "--wait")
     kubectl(cluster, "create", "-f", "-", stdin=json.dumps(REGION))
     assert kubectl(cluster, "get", "regions", "-o", "name").strip() == "region.roadstead.dev/home"
+    assert is_refused(cluster), "what is forged while there is no operator would count when there is one again"
+    assert "which nobody deletes" in kubectl(cluster, "delete", "keyversion", "chat-v7", check=False)
     helm(cluster, "install", "roadstead", str(CHART), IMAGE)
     assert kubectl(cluster, "get", "regions", "-o", "name").strip() == "region.roadstead.dev/home"
+    assert is_refused(cluster)
+    helm(cluster, "uninstall", "roadstead")
+
+
+def test_everything_can_be_removed_as_the_how_to_says(cluster: BareCluster, installed: str) -> None:
+    """After the one above."""
+    how_to = (CHART.parents[1] / "docs" / "how-to" / "uninstall.md").read_text()
+    commands = re.findall(r"^kubectl (delete (?:crd|validatingadmission\S+) .*)$", how_to, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        kubectl(cluster, *command.split())
+    names = {document["metadata"]["name"] for document in yaml.safe_load_all(render(IMAGE)) if document}
+    left = kubectl(cluster, "get", "crd,validatingadmissionpolicy,validatingadmissionpolicybinding", "-o", "name")
+    assert [name for name in left.split() if name.rpartition("/")[2] in names] == []
+
+
+def test_an_upgrade_from_a_release_without_approvals_brings_the_policies(cluster: BareCluster, tmp_path: Path) -> None:
+    """After the one above; Helm makes the kind and the policy in one go, in whatever order."""
+    old = shutil.copytree(CHART, tmp_path / "roadstead")
+    (old / "templates" / "hub" / "policies.yaml").unlink()
+    (old / "files" / "crds" / "roadstead.dev_approvals.yaml").unlink()
+    helm(cluster, "install", "roadstead", str(old), IMAGE)
+    assert not is_refused(cluster)
+    helm(cluster, "upgrade", "roadstead", str(CHART), IMAGE)
+    eventually(lambda: is_refused(cluster))
     helm(cluster, "uninstall", "roadstead")

@@ -381,6 +381,8 @@ def test_policies_are_in_force_whatever_else_is_off_and_fail_closed(settings: tu
     objects = render(*sets(*settings))
     policies = of_kind(objects, "ValidatingAdmissionPolicy")
     assert [policy["metadata"]["name"] for policy in policies] == ["roadstead-approvals", "roadstead-keyversions"]
+    kept = [*policies, *of_kind(objects, "ValidatingAdmissionPolicyBinding")]
+    assert {item["metadata"]["annotations"]["helm.sh/resource-policy"] for item in kept} == {"keep"}
     bound = {binding["spec"]["policyName"] for binding in of_kind(objects, "ValidatingAdmissionPolicyBinding")}
     assert bound == {policy["metadata"]["name"] for policy in policies}
     for policy in policies:
