@@ -90,6 +90,8 @@ def show(scene: stage.Stage, messages: int) -> None:
     note(f"delivery ratio {report['ratio']}, acknowledged but lost {report['acknowledged_but_lost']}")
     heading("Somebody edits an object by hand")
     acts.repair(scene)
+    heading("The key of the stores changes, in all regions, and every pod proves it")
+    acts.rotate(scene)
     heading("A new version, region by region")
     acts.roll_out(scene)
     heading("A version that cannot start")

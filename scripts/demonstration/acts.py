@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ MESSAGES = 10_000
 BAKE = "5s"
 PATIENT, IMPATIENT = "3m", "25s"
 """``progressDeadline`` of versions that work, however slow the machine, and of the one that is known not to."""
+RING = "advisers"
+TEXT = "Meet me at the roadstead, before the keys change."
 BROKEN_IMAGE = "localhost:1/roadstead-chat:broken"
 """Nobody listens there, so the kubelet knows at once; a name that nobody resolves takes it a minute here."""
 
@@ -37,9 +40,27 @@ def service(stage: Stage, image: str, deadline: str = PATIENT) -> dict[str, Any]
             "tls": {"secretName": f"{SERVICE}-tls"},
             "traffic": {"hostname": HOSTNAME, "serviceType": "NodePort"},
             "storage": {"size": "64Mi", "onDelete": "Delete"},
-            "config": {"CHAT_TOKEN_PUBLIC_KEYS": stage.keys.public_key},
+            "encryption": {"keyRingRef": {"name": RING}},
+            "config": {"CHAT_TOKEN_PUBLIC_KEYS": stage.keys.public_key, "CHAT_KEYS_REFRESH_SECONDS": "1"},
             "rollout": {"bakeTime": BAKE, "progressDeadline": deadline},
             "termination": {"gracePeriod": "20s"},
+        },
+    }
+
+
+def ring() -> dict[str, Any]:
+    """The KeyRing of the demo: it rotates when somebody says so, and waits for nothing but proofs."""
+    return {
+        "apiVersion": "roadstead.dev/v1alpha1",
+        "kind": "KeyRing",
+        "metadata": {"name": RING, "namespace": NAMESPACE},
+        "spec": {
+            "regions": list(REGIONS),
+            "distribution": "Cleartext",
+            "schedule": {"every": "72h", "jitter": "0s"},
+            "lead": "0s",
+            "soak": "0s",
+            "attestation": "Trusted",
         },
     }
 
@@ -65,6 +86,10 @@ def create(stage: Stage) -> None:
         f"--key={stage.keys.private_key}",
         show=True,
     )
+    manifest = stage.folder / "ring.yaml"
+    write_manifest(manifest, ring())
+    stage.kubectl("apply", "-f", str(manifest), show=True)
+    stage.kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", f"keyring/{RING}", "--timeout=60s", show=True)
     apply(stage, stage.images.first.reference)
     stage.kubectl(
         "-n", NAMESPACE, "wait", "--for=condition=Ready", f"chatservice/{SERVICE}", "--timeout=120s", show=True
@@ -109,6 +134,65 @@ def load(stage: Stage, messages: int = MESSAGES, rate: int = 0) -> dict[str, Any
     ]
     report: dict[str, Any] = json.loads(run(command, shown=stage.typed(command), seconds=300))
     return report
+
+
+def letter(stage: Stage, region: str, command: str, *words: str) -> str:
+    """Send or read a message of the room of letters; returns what was printed."""
+    line: list[str | Path] = [
+        REPOSITORY / ".venv/bin/roadstead-chat-load",
+        command,
+        f"--url={urls(stage)[region]}",
+        f"--signing-key-file={stage.keys.signing_key}",
+        f"--ca-file={stage.keys.authority}",
+        f"--server-name={HOSTNAME}",
+        f"--room-key-file={stage.folder / 'room.key'}",
+        *words,
+    ]
+    return run(line, shown=stage.typed(line), seconds=60)
+
+
+def rotate(stage: Stage) -> int:
+    """The key changes over all regions, each proved by real pods; returns the version that is written with then.
+
+    A message that was written before is read after it, when the version that it was written with is in no region any
+    more: the relays have encrypted it anew.
+    """
+    region = REGIONS[0]
+    letter(stage, region, "send", TEXT)
+    before = int(stage.kubectl("-n", NAMESPACE, "get", f"keyring/{RING}", "-o", "jsonpath={.status.primary}"))
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    patch = json.dumps({"spec": {"schedule": {"rotateAt": at}}})
+    stage.kubectl("-n", NAMESPACE, "patch", f"keyring/{RING}", "--type=merge", f"--patch={patch}", show=True)
+    _follow_ring(stage, before, 300)
+    status: list[str | Path] = [
+        *(REPOSITORY / ".venv/bin/roadstead", "keys", "status", RING, f"--namespace={NAMESPACE}"),
+        f"--kubeconfig={stage.hub.kubeconfig}",
+    ]
+    run(status, shown=stage.typed(status))
+    if TEXT not in letter(stage, region, "read").splitlines():
+        raise PromiseBrokenError("the message that was written before the rotation cannot be read after it")
+    note(f"written with version {before}, which no region has any more, and read")
+    return before + 1
+
+
+def _follow_ring(stage: Stage, before: int, seconds: float) -> None:
+    """Print the rotation's steps until the version that was written with before has retired."""
+    columns = "jsonpath={.status.phase}|{.status.primary}|{.status.blockedBy}"
+    proofs = "{range .status.regions[*]}{.name} {.proved}/{.consumers} reads {.reads} writes {.writes}, {end}"
+    old = f"keyversion/{RING}-v{before}"
+    deadline, last = time.monotonic() + seconds, ""
+    while time.monotonic() < deadline:
+        answer = stage.kubectl("-n", NAMESPACE, "get", f"keyring/{RING}", "-o", f"{columns}|{proofs}")
+        phase, primary, blocked, proved = answer.split("|", 3)
+        was = stage.kubectl("-n", NAMESPACE, "get", old, "-o", "jsonpath={.status.phase}")
+        line = f"{phase:<9} primary {primary}, version {before} {was}; {proved.strip(' ,')}  {blocked}"
+        if line != last:
+            note(line)
+            last = line
+        if int(primary or 0) > before and was == "Retired" and phase == "Idle":
+            return
+        time.sleep(0.5)
+    raise PromiseBrokenError(f"the key was not changed within {seconds:.0f} s; last: {last}")
 
 
 def repair(stage: Stage) -> float:
@@ -185,11 +269,13 @@ def _wait_observed(stage: Stage) -> None:
 
 
 def remove(stage: Stage) -> None:
-    """Delete the service; nothing may be left in any region."""
+    """Delete the service, and then its ring; nothing may be left in any region."""
     stage.kubectl("-n", NAMESPACE, "delete", f"chatservice/{SERVICE}", "--timeout=60s", show=True)
+    stage.kubectl("-n", NAMESPACE, "delete", f"keyring/{RING}", "--timeout=90s", show=True)
     for region in REGIONS:
         kinds = (
-            "statefulsets,deployments,services,configmaps,secrets,networkpolicies,serviceaccounts,poddisruptionbudgets"
+            "statefulsets,deployments,services,configmaps,secrets,networkpolicies,serviceaccounts,poddisruptionbudgets,"
+            "roles,rolebindings"
         )
         left = stage.region_kubectl(
             region, "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=roadstead", "-o", "name", show=True

@@ -318,7 +318,8 @@ def cluster_config(workers: int, worker_labels: Sequence[Mapping[str, str]], lac
         "networking": {"apiServerAddress": "127.0.0.1"},
         "kubeadmConfigPatches": [
             # kubelet refuses cgroup v1 since 1.35 unless told; no effect on v2
-            "kind: KubeletConfiguration\nfailCgroupV1: false\n",
+            # A pod sees a Secret that was changed when its kubelet looks again: each minute, if it is not told.
+            "kind: KubeletConfiguration\nfailCgroupV1: false\nsyncFrequency: 10s\n",
             # These clusters need not survive a power cut of the machine, and three of them share one disk.
             "kind: ClusterConfiguration\netcd: {local: {extraArgs: [{name: unsafe-no-fsync, value: 'true'}]}}\n",
         ],

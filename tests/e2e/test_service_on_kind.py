@@ -52,6 +52,25 @@ def region_status(scene: Stage, region: str) -> dict[str, Any]:
     return next(entry for entry in service["status"]["regions"] if entry["name"] == region)
 
 
+LOOK = """
+import collections, json, sqlite3
+db = sqlite3.connect("file:/data/chat.db?mode=ro", uri=True)
+rows = db.execute("SELECT key_version, payload FROM messages").fetchall()
+found = collections.Counter(str(version) for version, _ in rows)
+# what a ring encrypts begins with 1 and the version; what a client seals is random
+unencrypted = sum(payload[:5] != b"\\x01" + version.to_bytes(4, "big") for version, payload in rows)
+print(json.dumps([found, unencrypted]))
+"""
+
+
+def on_disk(scene: Stage, region: str) -> tuple[dict[str, int], int]:
+    """Messages in a region's store by the version that they are encrypted with, and how many are not."""
+    pod = f"{SERVICE}-{region}-0"
+    said = scene.region_kubectl(region, "-n", NAMESPACE, "exec", pod, "--", "python3", "-c", LOOK)
+    stored, unencrypted = json.loads(said)
+    return stored, unencrypted
+
+
 def wait_ready(scene: Stage, seconds: int = 180) -> None:
     scene.kubectl(
         "-n", NAMESPACE, "wait", "--for=condition=Ready", TARGET, f"--timeout={seconds}s", seconds=seconds + 10
@@ -63,6 +82,20 @@ def test_ten_thousand_messages_pass_through_both_regions_and_none_is_lost(scene:
     assert report["ratio"] == 1.0
     assert report["acknowledged_but_lost"] == 0
     assert report["messages"] == acts.MESSAGES
+
+
+def test_the_key_changes_over_both_regions_with_proofs_by_their_pods_and_an_old_message_is_read(scene: Stage) -> None:
+    primary = acts.rotate(scene)
+    for region in REGIONS:
+        stored, unencrypted = on_disk(scene, region)
+        assert set(stored) <= {str(primary)}, "what older versions encrypted was encrypted anew"
+        assert unencrypted == 0, "a payload lies on the disk as its sender handed it in"
+    assert sum(sum(on_disk(scene, region)[0].values()) for region in REGIONS) > acts.MESSAGES
+
+
+def test_a_ring_that_a_service_encrypts_with_is_not_deleted(scene: Stage) -> None:
+    with pytest.raises(RuntimeError, match=f"ChatService {NAMESPACE}/{SERVICE} encrypts with"):
+        scene.kubectl("-n", NAMESPACE, "delete", f"keyring/{acts.RING}")
 
 
 def test_kubectl_does_what_people_expect(scene: Stage) -> None:

@@ -124,6 +124,7 @@ class FactFinder:
         return RingFact(
             frozenset(map(str, (ring.get("spec") or {}).get("regions") or ())),
             deleted="deletionTimestamp" in ring["metadata"],
+            sealed=(ring.get("spec") or {}).get("distribution") == "Encrypted",
         )
 
     async def _secret(self, namespace: str, name: str, key: str = "") -> SecretFact:

@@ -99,10 +99,12 @@ class RingFact:
     Attributes:
         regions: that its spec names; None when there is no such KeyRing.
         deleted: it is being deleted.
+        sealed: spec.distribution is Encrypted.
     """
 
     regions: frozenset[str] | None
     deleted: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +367,11 @@ def _no_such_ring(service: ChatService, facts: ServiceFacts) -> list[Problem]:
         return [
             Problem(field_name, name, f"is {name}, and KeyRing {place} is being deleted", "choose or make another one")
         ]
+    if ring.sealed:
+        says = (
+            f"is {name}, and KeyRing {place} has spec.distribution Encrypted, which pods of a ChatService cannot open"
+        )
+        return [Problem(field_name, name, says, "name a ring with distribution Cleartext")]
     return [
         Problem(
             f"spec.topology.regions[{index}].name",

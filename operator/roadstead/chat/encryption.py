@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roadstead.api.conditions import Reason
+from roadstead.api.keyring import KeyDistribution
 from roadstead.chat.finding import Finding
 
 
@@ -33,6 +34,7 @@ class RingFacts:
     Attributes:
         name: ``namespace/name``.
         regions: that its spec names.
+        sealed: its keysets can only be opened by an agent, which pods of a ChatService do not have.
         primary: the version to write with; 0: none yet.
         found: by region, what is known of it there.
     """
@@ -41,6 +43,7 @@ class RingFacts:
     regions: frozenset[str]
     primary: int = 0
     found: Mapping[str, InRegion] = field(default_factory=dict, hash=False)
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,11 @@ def ring_facts(namespace: str, name: str, body: Mapping[str, Any] | None) -> Rin
         for entry in status.get("regions") or ()
     }
     return RingFacts(
-        f"{namespace}/{name}", frozenset(map(str, spec.get("regions") or ())), int(status.get("primary") or 0), found
+        f"{namespace}/{name}",
+        frozenset(map(str, spec.get("regions") or ())),
+        int(status.get("primary") or 0),
+        found,
+        sealed=spec.get("distribution") == KeyDistribution.ENCRYPTED,
     )
 
 
@@ -85,6 +92,12 @@ def no_keyset(ring_name: str, ring: RingFacts | None, region: str) -> Finding | 
             Reason.KEY_RING_MISSING,
             f"spec.encryption.keyRingRef.name names KeyRing {ring_name}, which does not exist; create it (what is "
             "there of the service is left as it is)",
+        )
+    if ring.sealed:
+        return Finding(
+            Reason.NOT_AVAILABLE,
+            f"KeyRing {ring_name}, which spec.encryption names, has spec.distribution Encrypted: its keysets are "
+            "opened by `roadstead keys agent`, which the pods of a ChatService do not have; set it to Cleartext",
         )
     if region not in ring.regions:
         return Finding(

@@ -35,6 +35,8 @@ class Found:
 
 NOTHING: Final = Found()
 NOTHING_PROVED: Final = Proved(frozenset(), 0)
+MOST_GONE: Final = 50
+"""Answers of pods that are no more, until they are taken away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Place:
         recipients: whom keysets are sealed for; None: they are given in clear text.
         problem: why it cannot be read or written.
         reason: the same in one word.
+        gone: uids of pods whose answers are still there and that are not.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Place:
     answers: tuple[Answer, ...] = ()
     proved: Mapping[str, Proved] | None = None
     recipients: Recipients | None = None
+    gone: frozenset[str] = frozenset()
     problem: str = ""
     reason: Reason = Reason.REGION_UNREADABLE
 
@@ -122,6 +126,8 @@ async def read(
         frozenset(pods),
         config_map is not None,
         regional.answers_in(config_map),
+        # Read before the pods: whoever had answered by then was a pod then.
+        gone=frozenset((config_map or {}).get("data") or ()) - pods,
         recipients=Recipients.of(site.public_keys) if encrypted else None,
     )
     return place.troubled(_no_key(name), Reason.NO_PUBLIC_KEY) if place.for_nobody else place
@@ -244,11 +250,29 @@ async def give(
 
 async def offer_receipts(place: Place, owner: Owner) -> Place:
     """Make the ConfigMap for answers wherever there is a keyset: also where a crash or a person took it away."""
-    if place.client is None or place.can_answer or not place.serving.held.keyset.keys:
+    if place.client is None or not place.serving.held.keyset.keys:
+        return place
+    if place.can_answer:
+        await _drop_gone(place, owner)
         return place
     child = regional.receipts(owner.key.namespace, owner.key.name, place.name)
     await _apply(place.client, child, None, place.name, owner)
     return replace(place, can_answer=True)
+
+
+async def _drop_gone(place: Place, owner: Owner) -> None:
+    """Take the answers of pods away that are no more: nobody else does, and a ConfigMap takes no more than 1 MiB.
+
+    Many at a time, so that a rollout is not followed by a write for each of its pods.
+    """
+    if place.client is None or len(place.gone) < MOST_GONE:
+        return
+    name = regional.receipts_name(owner.key.name, place.name)
+    found = await place.client.find(objects.CONFIG_MAPS, owner.key.namespace, name, metadata_only=True)
+    if found is None or claim(found["metadata"], owner, place.name) is not Claim.OURS:
+        return  # whatever it holds is not ours to take away
+    body = {"metadata": {"uid": found["metadata"]["uid"]}, "data": dict.fromkeys(sorted(place.gone))}
+    await place.client.merge_patch(objects.CONFIG_MAPS, owner.key.namespace, name, body, manager=objects.FIELD_MANAGER)
 
 
 async def clear(place: Place, owner: Owner) -> None:

@@ -180,3 +180,32 @@ async def test_a_pod_may_hand_in_its_proof_and_nothing_else(
     ):
         answer = run_kubectl(cluster, "-n", NAMESPACE, "auth", "can-i", verb, what, f"--as={user}")
         assert answer.stdout.strip() == "no", json.dumps([verb, what])
+
+
+def test_answers_of_pods_that_are_no_more_do_not_fill_the_place(
+    world: World, encrypted: Callable[..., tuple[str, str]]
+) -> None:
+    ring, _ = encrypted(first=make_ring)
+    eventually(lambda: len(pods_of(world, ring, "hkg")) == 1, deadline=SETTLE_SECONDS)
+    (pod,) = pods_of(world, ring, "hkg")
+    receipts = f"{ring}.hkg.receipts"
+    answers = {pod["metadata"]["uid"]: "kept", **{f"gone-{number}": "gone" for number in range(60)}}
+    for uid, text in answers.items():
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": receipts, "namespace": NAMESPACE},
+            "data": {uid: text},
+        }
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{receipts}?fieldManager=of-{uid}&force=true"
+        world.at["hkg"].request("APPLY", path, body)
+
+    def tidy() -> bool:
+        world.at_hub.patch("keyrings", ring, {"metadata": {"annotations": {"example.com/at": world.fresh_name("t")}}})
+        found = world.at["hkg"].get("configmaps", receipts)
+        assert len(found["data"]) < 50, sorted(found["data"])
+        assert found["data"][pod["metadata"]["uid"]] == "kept"
+        assert len(found["metadata"]["managedFields"]) < 50, "nor do those who wrote them"
+        return True
+
+    eventually(tidy, deadline=SETTLE_SECONDS, interval=0.5)

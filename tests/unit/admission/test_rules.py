@@ -625,6 +625,11 @@ def test_who_encrypts_with_a_ring_is_there_where_it_runs_and_where_it_still_goes
             RingFact(frozenset({"hkg", "sin"}), deleted=True), ("is being deleted",), id="one that is being deleted"
         ),
         pytest.param(
+            RingFact(frozenset({"hkg", "sin"}), sealed=True),
+            ("is ring, and KeyRing bank/ring has spec.distribution Encrypted", "Cleartext"),
+            id="a ring whose keysets its pods cannot open",
+        ),
+        pytest.param(
             RingFact(frozenset({"hkg"})),
             ("spec.topology.regions[1].name is sin", "KeyRing bank/ring", "it has: hkg", "add sin to the ring's"),
             id="a ring without one of the regions",

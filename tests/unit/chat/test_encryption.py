@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +45,9 @@ def test_what_a_ring_says_is_read_from_its_status() -> None:
     ("ring", "region", "reason", "words"),
     [
         pytest.param(None, "hkg", Reason.KEY_RING_MISSING, ("KeyRing bank/ring", "create it"), id="no ring"),
+        pytest.param(
+            replace(facts(), sealed=True), "hkg", Reason.NOT_AVAILABLE, ("Encrypted", "Cleartext"), id="a sealed ring"
+        ),
         pytest.param(
             facts(), "lon", Reason.REGION_NOT_IN_RING, ("(hkg, sgp)", "add lon there"), id="a ring without the region"
         ),

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from roadstead_chat_load import __version__, keys
+from roadstead_chat_load import __version__, keys, letter
 from roadstead_chat_load.client import Target
 from roadstead_chat_load.run import Plan, RunError, run
 
@@ -25,8 +25,13 @@ def main() -> None:
             print(keys.generate(arguments.file))
         elif arguments.command == "public-key":
             print(keys.public_key(keys.load(arguments.file)))
+        elif arguments.command in ("send", "read"):
+            asyncio.run(_letter(arguments))
         else:
             sys.exit(_run(arguments))
+    except letter.LetterError as error:
+        print(f"roadstead-chat-load: {error}", file=sys.stderr)
+        sys.exit(1)
     except (keys.KeyFileError, RunError) as error:
         print(f"roadstead-chat-load: {error}", file=sys.stderr)
         sys.exit(2)
@@ -41,16 +46,31 @@ def _parser() -> argparse.ArgumentParser:
     public = commands.add_parser("public-key", help="print the public key of a signing key file")
     public.add_argument("file", type=Path, help="file that keygen wrote")
     _add_run(commands.add_parser("run", help="send messages, and check what arrives"))
+    send = commands.add_parser("send", help="send one message, sealed with a room's key")
+    _add_letter(send)
+    send.add_argument("text", help="what it says")
+    _add_letter(commands.add_parser("read", help="print the messages of a room that `send` wrote"))
     return parser
+
+
+def _add_letter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", required=True, help="wss://host[:port][/v1/chat]")
+    parser.add_argument("--room", default="letters", help="name of the room (default letters)")
+    parser.add_argument("--room-key-file", type=Path, required=True, help="the room's key; made when it is not there")
+    _add_trust(parser)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--signing-key-file", type=Path, required=True, help="file that keygen wrote")
+    parser.add_argument("--ca-file", type=Path, help="CA that signed the certificate; the system's otherwise")
+    parser.add_argument("--server-name", help="host name in the certificate, when the URL has another")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", action="append", required=True, help="wss://host[:port][/v1/chat]; several for several regions"
     )
-    parser.add_argument("--signing-key-file", type=Path, required=True, help="file that keygen wrote")
-    parser.add_argument("--ca-file", type=Path, help="CA that signed the certificate; the system's otherwise")
-    parser.add_argument("--server-name", help="host name in the certificate, when the URL has another")
+    _add_trust(parser)
     parser.add_argument("--connections", type=_positive, default=20, help="clients in all (default 20)")
     parser.add_argument("--rooms", type=_positive, default=4, help="rooms for each URL (default 4)")
     parser.add_argument("--messages", type=_positive, default=1_000, help="messages in all (default 1000)")
@@ -76,6 +96,16 @@ def _not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
     return value
+
+
+async def _letter(arguments: argparse.Namespace) -> None:
+    target = Target(_url(arguments.url), _trust(arguments.ca_file), arguments.server_name)
+    signing, box = keys.load(arguments.signing_key_file), letter.room_key(arguments.room_key_file)
+    if arguments.command == "send":
+        print(f"durable as {await letter.send(target, signing, box, arguments.room, arguments.text)}")
+    else:
+        for text in await letter.read(target, signing, box, arguments.room):
+            print(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
