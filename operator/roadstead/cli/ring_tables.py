@@ -127,6 +127,9 @@ def _matrix(row: RingRow, width: int, *, plain: bool) -> list[RenderableType]:
         parts.append(Text("   ".join(f"{marks[holding]} {MEANINGS[holding]}" for holding in used), style="dim"))
     if left_out:
         parts.append(Text(_older(row, left_out)))
+    parts += [
+        Text(f"{region.name}: excluded; rotations do not wait for it") for region in row.regions if region.excluded
+    ]
     parts += [Text(f"{region.name}: {printable(region.message)}") for region in row.regions if _is_news(row, region)]
     return parts
 

@@ -73,6 +73,7 @@ class RegionLine:
     """One region: a line of the matrix.
 
     Attributes:
+        excluded: rotations do not wait for it.
         holdings: by version, in the order of the ring's `shown`.
         message: what is waited for there; empty when nothing is.
     """
@@ -81,6 +82,7 @@ class RegionLine:
     generation: int
     proved: int
     consumers: int
+    excluded: bool
     holdings: tuple[Holding, ...]
     message: str
 
@@ -217,6 +219,7 @@ def _line(region: RingRegion, shown: Sequence[VersionRow]) -> RegionLine:
         generation=region.generation,
         proved=region.proved,
         consumers=region.consumers,
+        excluded=region.excluded,
         holdings=tuple(_holding(row.number, region, held, reads, asked) for row in shown),
         message=region.message,
     )
@@ -256,6 +259,7 @@ def rings_as_data(rows: Iterable[RingRow]) -> list[dict[str, Any]]:
                     "generation": region.generation,
                     "proved": region.proved,
                     "consumers": region.consumers,
+                    "excluded": region.excluded,
                     "versions": {
                         str(version.number): holding.value
                         for version, holding in zip(row.shown, region.holdings, strict=True)

@@ -16,6 +16,7 @@ import yaml
 
 from api_cases import BROKEN
 from api_key_cases import ring as key_ring
+from approvals import APPROVER, REQUESTER, Person, bind
 from clusters import eventually, kubectl, kubectl_json, run_kubectl
 from integration.cli.fleet import SERVICE, Fleet, actions, edits, manifest, versions
 from localkube import binaries, rbac
@@ -427,3 +428,34 @@ def test_what_two_people_decide_becomes_an_approval(fleet: Fleet, ring: str) -> 
     assert "has no region tokyo; there are: hkg" in forbidden
     assert "--reason" in fleet.run("keys", "remove", ring, "--up-to=1", "-n", "chat", code=ExitCode.USAGE).stderr
     kubectl(fleet.hub, "-n", "chat", "delete", "approvals", "--all")
+
+
+def test_two_people_compromise_a_version(fleet: Fleet, ring: str) -> None:
+    bind(fleet.hub, REQUESTER, "roadstead-edit", "chat")
+    bind(fleet.hub, APPROVER, "roadstead-approve", "chat")
+    bind(fleet.hub, APPROVER, "roadstead-view", "chat")
+    asks, says_yes = Person(fleet.hub, REQUESTER), Person(fleet.hub, APPROVER)
+    version = ring_status(fleet)["primary"]
+    words = ["keys", "compromise", ring, str(version), "-n", "chat", "--reason=laptop stolen", "--wait", "--for=60s"]
+    environment = {"KUBECONFIG": str(asks.kubeconfig), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "roadstead.cli.app", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as waiting:
+        try:
+            eventually(lambda: kubectl_json(fleet.hub, "-n", "chat", "get", "approvals")["items"], what="an Approval")
+            [stored] = kubectl_json(fleet.hub, "-n", "chat", "get", "approvals")["items"]
+            assert stored["spec"]["requestedBy"] == REQUESTER
+            name = stored["metadata"]["name"]
+            fleet.run("approve", name, "-n", "chat", "--yes", hub=says_yes.kubeconfig)
+            told, noted = waiting.communicate(timeout=90)
+            assert waiting.returncode == 0, noted
+        finally:
+            waiting.kill()
+    assert f"  roadstead approve {name} -n chat" in told
+    assert "Pending" in noted and "Done" in noted
+    eventually(lambda: history(fleet)[version] == "Compromised", what="the version to be given up")
+    again = fleet.run(
+        "keys", "compromise", ring, str(version), "-n", "chat", "--reason=x", code=ExitCode.REFUSED
+    ).stderr
+    assert "is Compromised already; nothing is left to do" in again

@@ -112,6 +112,12 @@ def test_a_region_that_nobody_has_looked_at_is_in_the_matrix() -> None:
     assert "sin: the operator has not looked at it yet" in text(ring_tables.ring(found, NOW, 140, plain=True))
 
 
+def test_a_region_that_is_excluded_is_said_to_be() -> None:
+    found = row(regions=[region("hkg"), region("sin", excluded=True)])
+    assert "\nsin: excluded; rotations do not wait for it" in text(ring_tables.ring(found, NOW, 140, plain=True))
+    assert [entry["excluded"] for entry in rings_as_data([found])[0]["regions"]] == [False, True]
+
+
 def test_all_rings() -> None:
     blocked = ring(phase="Blocked", primary=0, primarySince=None, nextRotation=None, coming=0, waits=[], regions=[])
     blocked["metadata"] |= {"name": "vault", "generation": 2}
