@@ -9,15 +9,14 @@ import time
 from collections.abc import Mapping
 from unittest.mock import patch
 
-from roadstead import main as program
+from roadstead import main, process
 from roadstead.api.problems import Problem
 from roadstead.kernel import objects
 from roadstead.kernel.context import Context
 from roadstead.kernel.errors import ServerFault
 from roadstead.kernel.objects import CONFIG_MAPS, KEY_RINGS
 from roadstead.kernel.operations import Done, Impossible, Operation, Order, Outcome, Unfinished
-from roadstead.keys.reconcile import KeyRingReconciler
-from roadstead.process import Process
+from roadstead.keys.deks import Deks
 
 OUTCOMES = ("done", "later", "impossible", "failure")
 PATIENCE = 5.0
@@ -57,14 +56,17 @@ async def leave(order: Order, ctx: Context) -> Outcome:
     return Done(f"left {name}")
 
 
-class ApprovingProcess(Process):
-    """The operator, but for what can be asked of it."""
+class LeaveOperations:
+    """What can be asked for, instead of what can be done to keys."""
 
-    def _operations(self, rings: KeyRingReconciler) -> tuple[Operation, ...]:
-        del rings
+    def __init__(self, deks: Deks) -> None:
+        del deks
+
+    def all(self) -> tuple[Operation, ...]:
+        """Every one of them."""
         return (Operation(KEY_RINGS, "Leave", check, leave),)
 
 
 if __name__ == "__main__":
-    with patch.object(program, "Process", ApprovingProcess):
-        program.main()
+    with patch.object(process, "KeyOperations", LeaveOperations):
+        main.main()
