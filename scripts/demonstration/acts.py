@@ -158,6 +158,8 @@ def rotate(stage: Stage) -> int:
     more: the relays have encrypted it anew.
     """
     region = REGIONS[0]
+    wait = ("-n", NAMESPACE, "wait", "--for=condition=Ready", f"chatservice/{SERVICE}", "--timeout=120s")
+    stage.kubectl(*wait, seconds=130)
     letter(stage, region, "send", TEXT)
     before = int(stage.kubectl("-n", NAMESPACE, "get", f"keyring/{RING}", "-o", "jsonpath={.status.primary}"))
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

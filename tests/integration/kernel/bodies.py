@@ -112,6 +112,13 @@ BODIES: dict[Gvr, dict[str, Any]] = {
         }
     },
     objects.CONTROLLER_REVISIONS: {"data": {"template": "1"}, "revision": 1},
+    objects.ROLES: {
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["x"], "verbs": ["patch"]}]
+    },
+    objects.ROLE_BINDINGS: {
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "x"},
+        "subjects": [{"kind": "ServiceAccount", "name": "x", "namespace": "default"}],
+    },
 }
 """One body of every type that every cluster serves, without metadata."""
 

@@ -147,4 +147,4 @@ class Keys:
             _logger.warning("the store could not be counted", extra={"error": str(error)})
             return None
         self._metrics.key_stored(stored, self._ring.primary)
-        return {version: count for version, count in stored.items() if version != OPEN}
+        return {version: count for version, count in stored.items() if version > OPEN}  # below is no number of a ring
