@@ -19,14 +19,14 @@ from roadstead.approvals.decide import Check, Verdict, View, approvers, decide
 from roadstead.approvals.status import derive
 from roadstead.kernel import objects, status
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Invalid, RoadsteadError
+from roadstead.kernel.errors import Invalid, RoadsteadError, Terminal
 from roadstead.kernel.objects import APPROVALS, Gvr, Key
 from roadstead.kernel.operations import Done, Impossible, Operation, Order, Unfinished
 
 FORGED_BY: Final = "somebody-else"
 """Who asks for the Approval by which we see whether the API server refuses what is forged."""
-POLICY: Final = "ValidatingAdmissionPolicy"
-"""Word of an API server in every refusal by one."""
+REFUSAL: Final = f"spec.requestedBy is {FORGED_BY}, but you are "
+"""What the chart's policy says to that. Another policy's no to it says nothing of ours."""
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +61,24 @@ class ApprovalReconciler:
             return Result()
         subject = await self._subject(approval, ctx)
         begun = approval.status.phase is ApprovalPhase.EXECUTING
+        enforced, unknown = True, None
+        if not begun:
+            try:
+                enforced = await is_enforced(key, approval, ctx)
+            except Terminal as error:
+                unknown = error
         view = View(
             approval=approval,
             subject_uid=subject["metadata"]["uid"] if subject is not None else None,
             checks=self._checks,
-            enforced=begun or await is_enforced(key, approval, ctx),
+            enforced=enforced,
         )
         now = _later(ctx)
         verdict = decide(view, now)
+        if unknown is not None and verdict.phase not in FINISHED:
+            waits = Verdict(approval.status.phase, Reason.NOT_ENFORCED, str(unknown))
+            await _write(body, approval, waits, ctx)
+            raise unknown  # it is said in the status; the queue knows when to try again
         if verdict.phase is ApprovalPhase.EXECUTING and begun and subject is not None:
             return await self._carry_on(key, body, approval, subject, ctx)
         await _write(body, approval, verdict, ctx)
@@ -121,6 +131,9 @@ async def is_enforced(key: Key, approval: Approval, ctx: Context) -> bool:
 
     Asked, and not looked up: whether a policy is in force depends on its binding, on what it matches, and on when the
     API server has heard of both. The Approval is a dry run: nobody ever sees it.
+
+    Raises:
+        Invalid: something else refuses it, so that this cannot be seen; the message says what helps.
     """
     forged = {
         "apiVersion": APPROVALS.api_version,
@@ -131,10 +144,14 @@ async def is_enforced(key: Key, approval: Approval, ctx: Context) -> bool:
     client = ctx.hub.client
     try:
         await client.create(APPROVALS, key.namespace, forged, manager=objects.FIELD_MANAGER, dry_run=True)
-    except Invalid as error:
-        if POLICY in str(error):
+    except Terminal as error:  # a policy may give any code, 403 too
+        if REFUSAL in str(error):
             return True
-        raise
+        raise Invalid(
+            "nothing is begun, since it cannot be seen whether the API server refuses an Approval in another's name: "
+            f"something else refuses the one in a dry run first ({error}); let whatever it is take Approvals by the "
+            "operator's ServiceAccount, then it is tried again"
+        ) from None
     return False
 
 
