@@ -254,8 +254,9 @@ def test_another_policys_refusal_does_not_stand_for_ours(office: Office) -> None
 
         def asked() -> Body | None:
             try:
-                edits = {"spec__subject": subject, "spec__approvals": {APPROVER: ""}}
-                return office.ask("ruled", metadata__labels=labels, **edits)
+                return office.ask(
+                    "ruled", metadata__labels=labels, spec__subject=subject, spec__approvals={APPROVER: ""}
+                )
             except ApiError:
                 return None
 
