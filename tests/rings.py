@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import worlds
 from clusters import eventually
@@ -56,10 +57,28 @@ def blocked(world: World, name: str, by: str) -> None:
 
 def looked_at(world: World, name: str) -> None:
     """Have a ring reconciled once more, and wait until that is over."""
-    before = worlds.metric(world.running, "controller_runtime_reconcile_total", controller="KeyRing")
-    note = {"metadata": {"annotations": {"example.com/touched": world.fresh_name("note")}}}
-    world.at_hub.patch("keyrings", name, note)
-    eventually(
-        lambda: worlds.metric(world.running, "controller_runtime_reconcile_total", controller="KeyRing") > before + 1,
-        deadline=SETTLE_SECONDS,
-    )
+    for _ in range(2):  # what is under way at the first may have read before
+        before = _passes(world)
+        note = {"metadata": {"annotations": {"example.com/touched": world.fresh_name("note")}}}
+        world.at_hub.patch("keyrings", name, note)
+        eventually(partial(_more_passes, world, before), deadline=SETTLE_SECONDS)
+
+
+def _passes(world: World) -> float:
+    return worlds.metric(world.running, "controller_runtime_reconcile_total", controller="KeyRing")
+
+
+def _more_passes(world: World, before: float) -> bool:
+    return _passes(world) > before
+
+
+def ended(world: World, name: str, phase: str = "Done", *, seconds: float = SETTLE_SECONDS) -> str:
+    """Wait until an Approval has come to a phase; its message."""
+
+    def so() -> bool:
+        status = world.at_hub.get("approvals", name).get("status") or {}
+        assert status.get("phase") == phase, status
+        return True
+
+    eventually(so, deadline=seconds)
+    return str(world.at_hub.get("approvals", name)["status"]["message"])

@@ -6,12 +6,13 @@ started dies with the process that started it, however that ends, unless ``live_
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from localkube import binaries, certificates, detached, kwok, nodes, ports
@@ -115,6 +116,32 @@ class BareCluster:
             for component in self._components:
                 self._processes.end(component)
                 self._start(component, self._component_arguments[component])
+
+    def back_up(self, copy: Path) -> None:
+        """Stop everything, copy what etcd has stored, and start again.
+
+        Args:
+            copy: a directory that is not there yet.
+        """
+        with self._standing_still():
+            shutil.copytree(self.directory / "etcd", copy)
+
+    def restore(self, copy: Path) -> None:
+        """Stop everything, put back what `back_up` has copied, and start again: what came after it never was."""
+        with self._standing_still():
+            shutil.rmtree(self.directory / "etcd")
+            shutil.copytree(copy, self.directory / "etcd")
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        for name in (*self._components, "kube-apiserver"):
+            self._processes.end(name)
+        self._processes.end("etcd", grace=10.0)
+        yield
+        self._start("etcd", self._etcd_arguments())
+        self.start_apiserver()
+        for component in self._components:
+            self._start(component, self._component_arguments[component])
 
     def pause_apiserver(self) -> None:
         """Freeze the API server (SIGSTOP): connections open, nothing answers."""

@@ -194,6 +194,18 @@ def without_content(child: Child, words: str) -> str:
     return words
 
 
+async def create_secret(client: ClusterClient, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Create a Secret; `Conflict` when its name is taken, and no other refusal quotes what is in it."""
+    try:
+        return await client.create(objects.SECRETS, namespace, body, manager=objects.FIELD_MANAGER)
+    except RoadsteadError as error:
+        child = Child(objects.SECRETS, namespace, body["metadata"]["name"], {"data": body.get("data")})
+        words = without_content(child, str(error))
+        if words == str(error):
+            raise
+        raise type(error)(f"{child}: {words}") from None
+
+
 class Applier:
     """Applies and prunes one owner's children in one region of one cluster.
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from roadstead.api.keyring import KekProviderKind
 from roadstead.api.keyversion import KeyType, KeyVersion
 from roadstead.kernel import objects
+from roadstead.kernel.apply import create_secret
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.errors import Conflict, Terminal
@@ -315,7 +316,7 @@ class Deks:
             "data": {_WRAPPED: b64encode(wrapped).decode()},
         }
         try:
-            made = await self._client.create(objects.SECRETS, self._namespace, body, manager=objects.FIELD_MANAGER)
+            made = await create_secret(self._client, self._namespace, body)
         except Conflict:
             made = await self._client.get(objects.SECRETS, self._namespace, dek.secret, metadata_only=True)
         return _dek(made["metadata"], ring_id)

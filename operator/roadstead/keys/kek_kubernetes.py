@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from roadstead.kernel import objects
+from roadstead.kernel.apply import create_secret
 from roadstead.kernel.client import ClusterClient
 from roadstead.kernel.errors import Conflict
 from roadstead.keys import kek as keks
@@ -51,9 +52,7 @@ class KubernetesProvider:
         found = await self._client.find(objects.SECRETS, self._namespace, secret_name(name))
         if found is None:
             try:
-                found = await self._client.create(
-                    objects.SECRETS, self._namespace, self._secret(name), manager=objects.FIELD_MANAGER
-                )
+                found = await create_secret(self._client, self._namespace, self._secret(name))
             except Conflict:  # somebody was quicker, for the same operation
                 found = await self._client.get(objects.SECRETS, self._namespace, secret_name(name))
         return (Kek(name, _fingerprint(_key(found, name))),)

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 import worlds
+from approvals import APPROVER, REQUESTER, Person, approval, bind
 from clusters import StartCluster
 from keyconsumers import Consumer
+from rings import ring_of
 from worlds import NAMESPACE, World
 
 MakeRing = Callable[..., str]
+Ask = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,27 @@ def pod(world: World, tmp_path: Path) -> Iterator[Callable[[str, str], Consumer]
     yield consumer
     for one in made:
         one.end()
+
+
+@pytest.fixture(scope="module")
+def people(world: World) -> tuple[Person, Person]:
+    bind(world.hub, REQUESTER, "roadstead-edit", NAMESPACE)
+    bind(world.hub, APPROVER, "roadstead-approve", NAMESPACE)
+    return Person(world.hub, REQUESTER), Person(world.hub, APPROVER)
+
+
+@pytest.fixture
+def ask(world: World, people: tuple[Person, Person]) -> Iterator[Ask]:
+    """Have something approved; the name of the Approval."""
+    asks, says_yes = people
+
+    def asked(ring: str, operation: str, *, approved: bool = True, **parameters: str) -> str:
+        subject = {"kind": "KeyRing", "name": ring, "uid": ring_of(world, ring)["metadata"]["uid"]}
+        edits: dict[str, Any] = {"spec__subject": subject, "spec__operation": operation, "spec__parameters": parameters}
+        body = approval(namespace=NAMESPACE, **edits)
+        asks.ask(body)
+        if approved:
+            says_yes.approve(body)
+        return str(body["metadata"]["name"])
+
+    yield asked

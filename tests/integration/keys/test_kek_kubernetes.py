@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from base64 import b64decode
-from collections.abc import AsyncIterator
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from clusters import eventually, kubectl, run_kubectl
 from kek_contract import CONTEXT, KekContract, a_name
 from localkube.bare import BareCluster
 from roadstead.kernel import objects
 from roadstead.kernel.client import ClusterClient, hub_configuration
+from roadstead.kernel.errors import RoadsteadError
 from roadstead.keys.kek import ProviderRefuses, Reason
 from roadstead.keys.kek_kubernetes import KubernetesProvider, secret_name
+from specs import Body
 
 
 @pytest.fixture
@@ -71,3 +75,35 @@ async def test_a_secret_with_our_labels_is_no_kek(
     body = {"metadata": {"name": f"copy-{name}", "namespace": namespace, **kept}, "data": found["data"]}
     await client.create(objects.SECRETS, namespace, body, manager="a person")
     assert await provider.keks("copied") == made
+
+
+def quoting(namespace: str) -> Iterator[Body]:
+    """A policy that refuses every Secret of a namespace, and says what is in it."""
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"]}
+            ],
+        },
+        "validations": [{"expression": "false", "messageExpression": "'quoted: ' + string(object.data['kek'])"}],
+    }
+    binding = {"policyName": f"quoting-{namespace}", "validationActions": ["Deny"]}
+    for kind, spec in (("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding)):
+        metadata = {"name": f"quoting-{namespace}"}
+        yield {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+async def test_who_refuses_a_kek_and_quotes_it_is_not_repeated(
+    provider: KubernetesProvider, hub: BareCluster, namespace: str
+) -> None:
+    kubectl(
+        hub, "apply", "-f", "-", stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": [*quoting(namespace)]})
+    )
+    probe = ("-n", namespace, "create", "secret", "generic", "probe", "--from-literal=kek=of-the-probe")
+    encoded = b64encode(b"of-the-probe").decode()
+    eventually(lambda: f"quoted: {encoded}" in run_kubectl(hub, *probe, "--dry-run=server").stderr)
+    with pytest.raises(RoadsteadError, match="quotes the Secret and is not repeated here") as caught:
+        await provider.ensure(a_name("refused"))
+    assert "quoted" not in str(caught.value)

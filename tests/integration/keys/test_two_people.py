@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from roadstead_keys.errors import NotServedError
 
-from approvals import APPROVER, REQUESTER, Person, approval, bind
 from clusters import eventually, run_kubectl
 from keyconsumers import Consumer
-from rings import blocked, phases, region, ring_of, rotate, settled, status_of
+from rings import blocked, ended, phases, region, rotate, settled, status_of
 from worlds import NAMESPACE, SETTLE_SECONDS, World
 
 MakeRing = Callable[..., str]
@@ -19,42 +18,6 @@ MakePod = Callable[[str, str], Consumer]
 Ask = Callable[..., str]
 RETENTION_SECONDS = 150
 """A minute of retention and half of one by which clocks may differ, and some more."""
-
-
-@pytest.fixture(scope="module")
-def people(world: World) -> tuple[Person, Person]:
-    bind(world.hub, REQUESTER, "roadstead-edit", NAMESPACE)
-    bind(world.hub, APPROVER, "roadstead-approve", NAMESPACE)
-    return Person(world.hub, REQUESTER), Person(world.hub, APPROVER)
-
-
-@pytest.fixture
-def ask(world: World, people: tuple[Person, Person]) -> Iterator[Ask]:
-    """Have something approved; the name of the Approval."""
-    asks, says_yes = people
-
-    def asked(ring: str, operation: str, *, approved: bool = True, **parameters: str) -> str:
-        subject = {"kind": "KeyRing", "name": ring, "uid": ring_of(world, ring)["metadata"]["uid"]}
-        edits: dict[str, Any] = {"spec__subject": subject, "spec__operation": operation, "spec__parameters": parameters}
-        body = approval(namespace=NAMESPACE, **edits)
-        asks.ask(body)
-        if approved:
-            says_yes.approve(body)
-        return str(body["metadata"]["name"])
-
-    yield asked
-
-
-def ended(world: World, name: str, phase: str = "Done", *, seconds: float = SETTLE_SECONDS) -> str:
-    """Wait until an Approval has come to a phase; its message."""
-
-    def so() -> bool:
-        status = world.at_hub.get("approvals", name).get("status") or {}
-        assert status.get("phase") == phase, status
-        return True
-
-    eventually(so, deadline=seconds)
-    return str(world.at_hub.get("approvals", name)["status"]["message"])
 
 
 def test_what_a_compromised_version_encrypted_is_read_only_to_be_written_anew(
