@@ -161,7 +161,8 @@ class KeyRingSpec(Model):
         default=KeyAttestation.IGNORED,
         description="Trusted: a version also retires when every pod of the ring, at least one in each region, has said "
         "in its proof that nothing it stores was written with it; for workloads that write anew what is old. Volumes "
-        "whose pods are away say nothing, so scale none down. Ignored: only retention ends it.",
+        "whose pods are away say nothing, so scale none down. Ignored: only retention ends it. What was "
+        "compromised is given up when they say so, in either case.",
         examples=["Trusted"],
     )
     removal_delay: Annotated[Duration, Between("0s", "5y")] = Field(

@@ -149,6 +149,11 @@ class KeyVersionStatus(Model):
         description="Whether regions are given it again though it is Retired: a pod met data that was written with it, "
         "or an administrator said so. An administrator takes it back.",
     )
+    retained_from: Timestamp | None = Field(
+        default=None,
+        description="From when spec.retention counts, where that is later than since: a region that was excluded had "
+        "been able to write with it until it came back. Absent: from since on.",
+    )
     rewrapped: bool = Field(
         default=False,
         description="Whether every pod has said that nothing it stores was written with it: a Compromised version "

@@ -11,7 +11,8 @@ a step that comes too late is then refused, and nothing is lost when none comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from roadstead.api.keyversion import KeyMark as Mark
@@ -47,8 +48,14 @@ def decide(ring: Ring, now: datetime) -> Decision:
     step, waits = _ledger_step(ring, now)
     if lost := barriers.material_lost(ring):
         return Decision((step,) if step else (), (*lost, *waits))
-    spread = tuple(step for region in ring.regions for step in _distribution(ring, region))
-    return Decision((step, *spread) if step else spread, waits)
+    spread = tuple(step for region in ring.regions for step in _distribution(ring, region, now))
+    # The ledger first: until then somebody may still ask for the version, and is not refused.
+    removed = tuple(
+        DestroyMaterial(version.number)
+        for version in ring.versions
+        if version.phase is Phase.REMOVED and version.number in ring.material
+    )
+    return Decision((*((step,) if step else ()), *spread, *removed), waits)
 
 
 def target(versions: Sequence[Version]) -> Keyset:
@@ -69,7 +76,7 @@ def _keys(versions: Iterable[Version]) -> tuple[tuple[int, str], ...]:
 # --- keysets
 
 
-def _distribution(ring: Ring, region: RegionView) -> Iterator[Step]:
+def _distribution(ring: Ring, region: RegionView, now: datetime) -> Iterator[Step]:
     if region.keyset is None:
         return
     wanted, rewrap = target(ring.versions), rewrap_target(ring.versions)
@@ -79,13 +86,21 @@ def _distribution(ring: Ring, region: RegionView) -> Iterator[Step]:
     leaving = set(region.keyset.keys) & set(rewrap.keys) - set(region.rewrap.keys)
     if region.keyset != wanted and not leaving:
         yield Distribute(region.name, region.keyset, wanted)
-    if region.excluded and region.keyset == wanted and barriers.has_proved(ring, region):
+    stored = (version for version in ring.versions if version.phase in life.MAY_BE_STORED)
+    if _is_back(ring, region) and all(version.last_written >= now for version in stored):
         yield Readmit(region.name, wanted.primary)
+
+
+def _is_back(ring: Ring, region: RegionView) -> bool:
+    """Whether a region that was excluded has what the others have, and has proved it."""
+    return region.excluded and region.keyset == target(ring.versions) and barriers.has_proved(ring, region)
 
 
 # --- the ledger
 
 _WRITTEN_WITH_BY_NOBODY: Final = frozenset({Phase.SUSPENDED, Phase.DRAINING, Phase.RETIRED})
+_READMISSION: Final = timedelta(hours=1)
+"""More than it takes to write into the ledger, version by version, that a region is back."""
 _Next = tuple[Step | None, tuple[Wait, ...]]
 
 
@@ -103,7 +118,11 @@ def _ledger_step(ring: Ring, now: datetime) -> _Next:
         if version.phase is Phase.SUPERSEDED:
             return _drain(ring, version, current)
     if ring.turn.slot is not None or barriers.is_urgent(ring) or _is_owed(ring):
-        return _reserve(ring)
+        step, waits = _reserve(ring)
+        if step is not None:
+            return step, waits
+        end, more = _end(ring, now)  # it may be what is waited for: a keyset that is full empties in no other way
+        return end, (*waits, *more)
     return _end(ring, now)
 
 
@@ -130,14 +149,19 @@ def _shown(ring: Ring, now: datetime) -> Step | None:
     wanted = frozenset[int]().union(*(region.wanted for region in ring.regions))
     for version in ring.versions:
         if version.phase is Phase.RETIRED and version.number in wanted and not version.returned:
-            return Note(version, returned=True, rewrapped=version.rewrapped)
+            return Note(version, replace(version, returned=True))
         if version.phase is not Phase.COMPROMISED:
             continue
         if version.rewrapped and version.number in wanted:
-            return Note(version, returned=version.returned, rewrapped=False)
+            return Note(version, replace(version, rewrapped=False))
         done = barriers.stored_nowhere(ring, version) or (_is_past_retention(ring, version, now) and _all_back(ring))
         if not version.rewrapped and version.number not in wanted and done:
-            return Note(version, returned=version.returned, rewrapped=True)
+            return Note(version, replace(version, rewrapped=True))
+    if any(_is_back(ring, region) for region in ring.regions):
+        # It may have written with what it had until a moment ago, so retention counts from now.
+        for version in ring.versions:
+            if version.phase in life.MAY_BE_STORED and version.last_written < now:
+                return Note(version, replace(version, retained_from=now + _READMISSION))
     return None
 
 
@@ -219,7 +243,7 @@ def _is_needed_by_nobody(ring: Ring, version: Version, now: datetime) -> bool:
 
 def _is_past_retention(ring: Ring, version: Version, now: datetime) -> bool:
     retention = ring.policy.retention
-    return retention is not None and now >= version.since + retention + ring.policy.skew
+    return retention is not None and now >= version.last_written + retention + ring.policy.skew
 
 
 def _all_back(ring: Ring) -> bool:
@@ -242,8 +266,4 @@ def _remove(ring: Ring, version: Version) -> _Next:
         held = (*(region.keyset.keys if region.keyset else ()), *region.rewrap.keys)
         if any(number == version.number for number, _ in held):
             waits = (*waits, barriers.still_held(region, version))
-    if waits:
-        return None, waits
-    if version.number in ring.material:
-        return DestroyMaterial(version.number), ()
-    return Move(version, Phase.REMOVED), ()
+    return (None, waits) if waits else (Move(version, Phase.REMOVED), ())

@@ -86,9 +86,12 @@ def moved(body: Mapping[str, Any], to: KeyPhase, now: datetime, *, fingerprint: 
     return {**body, "status": status}
 
 
-def noted(body: Mapping[str, Any], *, returned: bool, rewrapped: bool) -> dict[str, Any]:
+def noted(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
     """A KeyVersion with what pods have shown of it, to be written over the one that was read."""
-    return {**body, "status": {**body["status"], "returned": returned, "rewrapped": rewrapped}}
+    status = {**body["status"], "returned": version.returned, "rewrapped": version.rewrapped}
+    if version.retained_from is not None:
+        status["retainedFrom"] = _text(version.retained_from)
+    return {**body, "status": status}
 
 
 def marked(body: Mapping[str, Any], mark: KeyMark) -> dict[str, Any]:
@@ -114,6 +117,7 @@ def version_of(entry: KeyVersion) -> Version:
         mark=status.mark,
         returned=status.returned,
         rewrapped=status.rewrapped,
+        retained_from=status.retained_from,
     )
 
 

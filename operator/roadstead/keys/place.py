@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from roadstead.api.conditions import Reason
+from roadstead.api.keyring import RingRegion
+from roadstead.api.ranges import from_ranges
 from roadstead.kernel import objects
 from roadstead.kernel.apply import body_hash_of, without_content
 from roadstead.kernel.client import ClusterClient
@@ -22,6 +24,7 @@ from roadstead.keys.material import Material
 from roadstead.keys.regional import Held
 from roadstead.keys.sealing import Purpose, Recipients
 from roadstead.keys.state import Keyset, RegionView
+from roadstead.keys.stored import Dek
 from roadstead.keys.versions import Version
 
 
@@ -289,6 +292,14 @@ async def clear(place: Place, owner: Owner) -> None:
             await place.client.delete(gvr, namespace, found["metadata"]["name"], uid=found["metadata"]["uid"])
 
 
+def only_there(place: Place, stored: Mapping[int, Dek]) -> int:
+    """A version that the region has and the hub does not; 0: there is none."""
+    for number, fingerprint in (*place.serving.held.keyset.keys, *place.rewrap.held.keyset.keys):
+        if number not in stored or stored[number].fingerprint != fingerprint:
+            return number
+    return 0
+
+
 def view(place: Place, primary: int, *, excluded: bool) -> RegionView:
     """What a decision needs to know of it.
 
@@ -336,18 +347,34 @@ def _keyset(held: Held) -> Keyset:
     return Keyset(held.keyset.keys, -1) if held.damaged else held.keyset
 
 
-def facts(place: Place, versions: tuple[Version, ...], *, excluded: bool) -> derived.RegionFacts:
-    """What its status is derived from."""
+def facts(
+    place: Place, versions: tuple[Version, ...], known: RingRegion | None, *, excluded: bool
+) -> derived.RegionFacts:
+    """What its status is derived from.
+
+    Args:
+        place: as it was read.
+        versions: the ledger.
+        known: what the status has said of it; None: nothing.
+        excluded: nothing waits for it.
+    """
     current = life.primary(versions) or life.coming(versions)
     proofs = _proofs(place)
     seen = view(place, current.number if current else 0, excluded=excluded)
+    if place.client is not None and place.proved is None and known is not None:
+        # The provider is away, so no answer can be verified: what was proved before has not become untrue by that.
+        seen = replace(seen, reads=from_ranges(known.reads), writes=known.writes)
+        count = min(known.proved, len(place.pods))
+    else:
+        count = sum(1 for one in proofs if current is not None and current.number in one.reads)
     return derived.RegionFacts(
         name=place.name,
         wanted=place.wanted,
         keyset=place.serving.held.keyset if place.client is not None else None,
-        generation=place.serving.held.generation,
+        # Never less: what is counted from it must not repeat while the region is away or has lost its Secret.
+        generation=max(place.serving.held.generation, known.generation if known else 0),
         consumers=len(place.pods),
-        proved=sum(1 for one in proofs if current is not None and current.number in one.reads),
+        proved=count,
         reads=seen.reads,
         writes=seen.writes,
         inventories=tuple(one.inventory for one in proofs),

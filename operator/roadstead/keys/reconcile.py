@@ -19,15 +19,16 @@ from roadstead.api.problems import SpecError
 from roadstead.kernel import finalizer, objects, status
 from roadstead.kernel.concurrency import gathered
 from roadstead.kernel.context import Context, Result
-from roadstead.kernel.errors import Conflict, Fatal, Invalid, RoadsteadError
+from roadstead.kernel.errors import Conflict, Fatal, Invalid, RoadsteadError, Terminal
 from roadstead.kernel.objects import KEY_RINGS, KEY_VERSIONS, Key
 from roadstead.kernel.ownership import Owner
-from roadstead.keys import ledger, orders, place, regional, schedule
+from roadstead.keys import kek, ledger, orders, place, regional, schedule
 from roadstead.keys import status as derived
 from roadstead.keys import versions as life
 from roadstead.keys.challenge import Asked, verify
 from roadstead.keys.decide import decide
 from roadstead.keys.deks import Deks
+from roadstead.keys.kek import ProviderRefuses
 from roadstead.keys.kek_keeper import KekKeeper, Kept
 from roadstead.keys.kek_rotation import Rules, View
 from roadstead.keys.orders import Retention
@@ -35,6 +36,7 @@ from roadstead.keys.place import Found, Given, Place
 from roadstead.keys.schedule import Turn
 from roadstead.keys.state import Keyset, Policy, Ring
 from roadstead.keys.steps import (
+    Decision,
     DestroyMaterial,
     Distribute,
     DistributeRewrap,
@@ -172,6 +174,7 @@ class KeyRingReconciler:
         versions = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
         now = ctx.clock.now()
         turn = _turn(ring, ring_id, versions, now)
+        known = {entry.name: entry for entry in ring.status.regions}
         excluded = {entry.name for entry in ring.status.regions if entry.excluded}
         work = _Pass(
             key=key,
@@ -193,7 +196,9 @@ class KeyRingReconciler:
             raise
         except RoadsteadError as failed:
             problem, error = Wait(Reason.PROVIDER_FAILED, str(failed)), failed
-        decision = decide(_ring(work, versions, entries, ctx), now)
+        verified = error is None
+        # What is not verified is not known: who has proved what, and so what is waited for.
+        decision = decide(_ring(work, versions, entries, ctx), now) if verified else Decision()
         again = False
         if error is None:
             for ended in await gathered(self._attempt(step, work, entries) for step in decision.steps):
@@ -203,7 +208,8 @@ class KeyRingReconciler:
             ctx.queue.add(key)
         if kept.error is not None:
             problem, error = problem or Wait(Reason.PROVIDER_FAILED, str(kept.error)), error or kept.error
-        for action in (self._offer_receipts, self._empty_left):
+        behind = any(wait.reason is Reason.LEDGER_BEHIND for wait in decision.waits)
+        for action in (self._offer_receipts,) if behind or not verified else (self._offer_receipts, self._empty_left):
             await gathered(self._in_region(at, work, action) for at in list(work.places.values()))
         entries = self._ledger(key.namespace, ring_id, ctx)
         after = tuple(ledger.version_of(entry) for _, entry in sorted(entries.items()))
@@ -212,7 +218,11 @@ class KeyRingReconciler:
             ring_id=ring_id,
             versions=after,
             decision=decision,
-            regions=tuple(place.facts(at, after, excluded=at.name in work.excluded) for at in work.places.values()),
+            regions=tuple(
+                place.facts(at, after, known.get(at.name), excluded=at.name in work.excluded)
+                for at in work.places.values()
+            ),
+            verified=verified,
             next=work.turn.next,
             kek=kept.state,
             retention=retention,
@@ -272,20 +282,21 @@ class KeyRingReconciler:
                     operation=self._random(8).hex(),
                 )
                 body = ledger.reserved(intent, ctx.clock.now())
-                made = await ctx.hub.client.create(KEY_VERSIONS, key.namespace, body, manager=objects.FIELD_MANAGER)
+                made = await self._create(body, work)
                 ctx.resources.upsert(KEY_VERSIONS.kind, made)
             case MakeMaterial(number):
                 await self._deks.make(entries[number], work.deks, work.ring.spec.kek.provider)
             case Move(version, to, fingerprint):
                 stored = _stored(version, work)
+                if to is KeyPhase.STAGED and not await self._opens(version.number, work):
+                    to = KeyPhase.DISCARDED
                 body = ledger.moved(stored, to, ctx.clock.now(), fingerprint=fingerprint)
                 await self._replace(body, work)
                 note = f"version {version.number} goes from {version.phase} to {to}"
                 await _tell(key, work.ring, ctx, f"Version{to}", note)
-            case Note(version, returned, rewrapped):
-                stored = _stored(version, work)
-                await self._replace(ledger.noted(stored, returned=returned, rewrapped=rewrapped), work)
-                await self._tell_of(version, returned, rewrapped, work)
+            case Note(version, after_it):
+                await self._replace(ledger.noted(_stored(version, work), after_it), work)
+                await self._tell_of(version, after_it, work)
             case Distribute(region, _, after):
                 name = regional.keyset_name(key.name, region)
                 given = await self._give(region, name, work.places[region].serving, after, work)
@@ -308,6 +319,36 @@ class KeyRingReconciler:
                 await _tell(key, work.ring, ctx, "MaterialRemoved", note)
         return True
 
+    async def _create(self, body: Mapping[str, Any], work: _Pass) -> dict[str, Any]:
+        """Create a KeyVersion.
+
+        Raises:
+            Conflict: somebody was quicker.
+            Terminal: the name belongs to another ring, which may be the trace of a restore or of a person.
+        """
+        client, namespace, name = work.ctx.hub.client, work.key.namespace, body["metadata"]["name"]
+        try:
+            return await client.create(KEY_VERSIONS, namespace, body, manager=objects.FIELD_MANAGER)
+        except Conflict:
+            there = await client.find(KEY_VERSIONS, namespace, name)
+            if there is None or there["spec"]["ringID"] == work.ring_id:
+                raise
+            raise Terminal(
+                f"KeyVersion {namespace}/{name} exists with spec.ringID {there['spec']['ringID']}, and this ring is "
+                f"{work.ring_id}: it is of another ring that had this name; make a ring of another name, or have the "
+                "ledger and status of this one restored from one backup"
+            ) from None
+
+    async def _opens(self, number: int, work: _Pass) -> bool:
+        """Whether what is stored of a version can be opened: who stored it may have used a KEK that is gone by now."""
+        try:
+            await self._deks.open(work.ring_id, [work.deks[number]])
+        except ProviderRefuses as error:
+            if error.reason not in (kek.Reason.DAMAGED, kek.Reason.KEK_MISSING):
+                raise
+            return False
+        return True
+
     async def _replace(self, body: Mapping[str, Any], work: _Pass) -> None:
         """Write a KeyVersion over the one that was read."""
         made = await work.ctx.hub.client.replace(
@@ -315,7 +356,10 @@ class KeyRingReconciler:
         )
         work.ctx.resources.upsert(KEY_VERSIONS.kind, made)
 
-    async def _tell_of(self, version: Version, returned: bool, rewrapped: bool, work: _Pass) -> None:
+    async def _tell_of(self, version: Version, after: Version, work: _Pass) -> None:
+        if after.retained_from != version.retained_from:
+            return  # what happened is that a region is back, and that is told
+        rewrapped = after.rewrapped and not version.rewrapped
         if rewrapped:
             reason, note = "VersionRewrapped", f"nothing is stored any more that version {version.number} has encrypted"
         else:
@@ -410,6 +454,8 @@ class KeyRingReconciler:
         places = await gathered(
             place.read(name, key, ring_id, names, ctx, wanted=True, encrypted=False) for name in sorted(names)
         )
+        entries = self._ledger(key.namespace, ring_id, ctx)
+        stored = await self._deks.stored(ring_id, entries)
         holds = {}
         for at in places:
             if ctx.fleet.site(at.name) is None:
@@ -420,6 +466,12 @@ class KeyRingReconciler:
                 holds[at.name] = (
                     f"region {at.name}: {len(at.pods)} pods use the ring (label "
                     f"{regional.consumer_label(key.name)}); take them away first, or they lose their keys"
+                )
+            elif only := place.only_there(at, stored):
+                holds[at.name] = (
+                    f"region {at.name} has version {only}, which the hub does not have: it may be the only copy; have "
+                    "it taken over (roadstead keys adopt), or delete the Secrets "
+                    f"{regional.keyset_name(key.name, at.name)} and {regional.rewrap_name(key.name, at.name)} there"
                 )
         if holds:
             said = derived.deleting(known, holds, int(body["metadata"].get("generation", 0)), ctx.clock.now())
@@ -512,6 +564,8 @@ def _trouble(step: Step, error: RoadsteadError) -> Wait:
             return Wait(Reason.PROVIDER_FAILED, str(error), region)
         case MakeMaterial():
             return Wait(Reason.PROVIDER_FAILED, str(error))
+        case Reserve():
+            return Wait(Reason.NOT_OURS, str(error))
         case _:
             return Wait(Reason.WAITING, str(error))
 

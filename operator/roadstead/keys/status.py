@@ -88,6 +88,7 @@ class Facts:
         next: when the next slot begins.
         kek: what versions are wrapped with.
         retention: which one counts.
+        verified: answers of pods could be verified in this pass.
         problem: what kept a step from being carried out, with the cure; None: nothing.
     """
 
@@ -99,6 +100,7 @@ class Facts:
     next: datetime | None
     kek: KekState = field(default_factory=KekState)
     retention: Retention = FOR_EVER
+    verified: bool = True
     problem: Wait | None = None
 
 
@@ -127,7 +129,7 @@ def derive(facts: Facts, now: datetime) -> KeyRingStatus:
             "kek": _kek(facts.kek),
             "versions": len(target(facts.versions).keys),
             "regions": tuple(_region(region, waits) for region in facts.regions),
-            "rewrap": rewrap(facts),
+            "rewrap": rewrap(facts) if facts.verified else facts.ring.status.rewrap,
             "retention": facts.retention.text,
         }
     )

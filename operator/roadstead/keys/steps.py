@@ -47,13 +47,11 @@ class Note:
 
     Attributes:
         version: as it was read.
-        returned: regions are given it again though it is retired.
-        rewrapped: it is compromised, and nothing is stored any more that it has encrypted.
+        after: as it is then; `Version.returned`, `Version.rewrapped` or `Version.retained_from` differs.
     """
 
     version: Version
-    returned: bool
-    rewrapped: bool
+    after: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class Readmit:
 
 @dataclass(frozen=True, slots=True)
 class DestroyMaterial:
-    """Delete the version's material from the hub."""
+    """Delete the material of a version that is Removed from the hub."""
 
     number: int
 
@@ -119,7 +117,7 @@ class Decision:
     """What to do, and what is waited for.
 
     Attributes:
-        steps: independent of each other; at most one of them writes into the ledger or deletes material.
+        steps: independent of each other; at most one of them writes into the ledger.
         waits: nothing when the ring is at rest or can go on.
     """
 

@@ -44,6 +44,7 @@ class Version:
         mark: what a person has said of it.
         returned: a pod or an administrator asked for it after it was retired, so it is handed out again.
         rewrapped: it is compromised, and nothing is stored any more that it has encrypted.
+        retained_from: when a region that was excluded may last have written with it; None: none was.
     """
 
     number: int
@@ -55,6 +56,12 @@ class Version:
     mark: Mark = Mark.NONE
     returned: bool = False
     rewrapped: bool = False
+    retained_from: datetime | None = None
+
+    @property
+    def last_written(self) -> datetime:
+        """The latest moment in which somebody may have written with it; of a version that nobody writes with."""
+        return max(self.since, self.retained_from or self.since)
 
     @property
     def handed_out(self) -> bool:

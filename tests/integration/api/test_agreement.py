@@ -113,7 +113,9 @@ def _compare_words(body: Body, words: str, problems: tuple[str, ...]) -> None:
         return
     # The server repeats a length of time as it was written, Python in its shortest form.
     words = re.sub(r"(?<=every is )\w+(?=, which)", lambda found: format_duration(parse_duration(found[0])), words)
-    said = {re.sub(r"\[\d+\]", "[*]", problem) for problem in problems}
+    # An index, which CEL cannot tell; a region may be called 1.
+    words, *found = (re.sub(r"\[\d+\]", "[*]", text) for text in (words, *problems))
+    said = set(found)
     for rule in BY_NAME[body["kind"]].rules:
         marker = f"; {rule.cure.partition('{')[0]}"
         if rule.cel is not None and marker in words and _is_readable(body):

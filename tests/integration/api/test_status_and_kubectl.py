@@ -14,6 +14,8 @@ from api_key_cases import FINGERPRINT, key_version, ring
 from clusters import fresh_namespace, kubectl, run_kubectl
 from localkube.bare import BareCluster
 from localkube.rest import Api, ApiError
+from approvals import approval
+from roadstead.api.approval import ApprovalPhase, ApprovalStatus
 from roadstead.api.chatservice import (
     ChatServiceStatus,
     RegionRolloutPhase,
@@ -24,7 +26,15 @@ from roadstead.api.chatservice import (
     ServiceRegionStatus,
 )
 from roadstead.api.conditions import ConditionType, Reason, set_condition
-from roadstead.api.keyring import KeyRingPhase, KeyRingStatus, RingKek, RingRegion
+from roadstead.api.keyring import (
+    KekProviderKind,
+    KeyRingPhase,
+    KeyRingStatus,
+    RingKek,
+    RingRegion,
+    RingRewrap,
+    RingWait,
+)
 from roadstead.api.keyversion import KeyMark, KeyPhase, KeyVersionStatus
 from roadstead.api.kinds import BY_NAME, KINDS, Kind
 from roadstead.api.parse import dump, parse
@@ -89,8 +99,36 @@ KEY_RING_STATUS = KeyRingStatus(
     next_rotation=NOW,
     blocked_by="NotProved in sin",
     versions=5,
-    kek=RingKek(generation=2, operation="0123456789abcdef", fingerprint=FINGERPRINT),
-    regions=(RingRegion(name="hkg", generation=9, primary=6, proved=2, consumers=3, message="m"),),
+    waits=(RingWait(reason="NotProved", region="sin", since=NOW, message="m"),),
+    kek=RingKek(
+        generation=2,
+        operation="0123456789abcdef",
+        fingerprint=FINGERPRINT,
+        provider=KekProviderKind.PKCS11,
+        since=NOW,
+        next_rotation=NOW,
+        wrapped=4,
+        stored=5,
+    ),
+    regions=(
+        RingRegion(
+            name="hkg",
+            generation=9,
+            primary=6,
+            versions="2-6",
+            reads="6",
+            writes=6,
+            proved=2,
+            consumers=3,
+            keyset="0123456789abcdef",
+            excluded=True,
+            message="m",
+        ),
+    ),
+    rewrap=(RingRewrap(version=3, remaining=4, silent=1),),
+    removable=2,
+    kek_above=1,
+    retention="90d",
     conditions=READY,
 )
 KEY_VERSION_STATUS = KeyVersionStatus(
@@ -100,12 +138,23 @@ KEY_VERSION_STATUS = KeyVersionStatus(
     fingerprint=FINGERPRINT,
     mark=KeyMark.SUSPENDED,
     returned=True,
+    retained_from=NOW,
+    rewrapped=True,
+)
+APPROVAL_STATUS = ApprovalStatus(
+    observed_generation=1,
+    phase=ApprovalPhase.EXECUTING,
+    approved="1/1",
+    message="m",
+    consumed_at=NOW,
+    conditions=READY,
 )
 STATUSES = {
     "ChatService": CHAT_STATUS,
     "Region": REGION_STATUS,
     "KeyRing": KEY_RING_STATUS,
     "KeyVersion": KEY_VERSION_STATUS,
+    "Approval": APPROVAL_STATUS,
 }
 
 
@@ -134,6 +183,7 @@ def placed(api: Api, namespace: str) -> Iterator[Body]:
         region("api-kubectl"),
         ring(namespace=namespace),
         key_version(namespace=namespace, status=dump(KEY_VERSION_STATUS)),
+        approval(namespace=namespace),
     ]
     stored: Body = {}
     for body in objects:

@@ -234,8 +234,8 @@ def words(step: Step) -> str:
             return f"{region} is given {[number for number, _ in after.keys]}, primary {after.primary}"
         case DistributeRewrap(region, _, after):
             return f"{region} is given {[number for number, _ in after.keys]} to write anew"
-        case Note(version, returned, rewrapped):
-            return f"{version.number} is noted as {returned=} {rewrapped=}"
+        case Note(version, after):
+            return f"{version.number} is noted as {after}"
         case Readmit(region, primary):
             return f"{region} is waited for again, which writes with {primary}"
         case DestroyMaterial(number):
@@ -282,12 +282,11 @@ def carried_out(world: World, step: Step) -> World:
             if step is not world.late and not set(after.keys) <= world.hub.material:
                 raise Violation(f"{region} is to be given keys that the hub does not have: {after.keys}")
             return with_place(world, index, replace(place, rewrap=after))
-        case Note(version, returned, rewrapped):
-            noted_ = replace(version, returned=returned, rewrapped=rewrapped)
+        case Note(version, after):
             stored = next(other for other in world.hub.ledger if other.number == version.number)
             if not compare(stored, version):
                 return world
-            ledger = tuple(noted_ if other is stored else other for other in world.hub.ledger)
+            ledger = tuple(after if other is stored else other for other in world.hub.ledger)
             return replace(world, hub=replace(world.hub, ledger=ledger))
         case Readmit(region, primary):
             current = life.primary(world.hub.ledger)

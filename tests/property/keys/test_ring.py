@@ -125,6 +125,19 @@ def test_long_walks_with_much_trouble(seed: int) -> None:
         walk(start, chance, chance.randint(20, 200))
 
 
+def test_what_an_excluded_region_wrote_is_kept_from_its_return_on() -> None:
+    """It goes on with the former primary for longer than the retention, and then comes back."""
+    world = model.noted(model.without_b(hours=6, slots=1))
+    world = dict(model.events(world))["a slot is due"]
+    while world.hours > 2:
+        following = {event: after for event, after in model.events(world) if not event.startswith("b:")}
+        passing = following.pop("an hour passes")
+        world = model.noted(next(iter(following.values()), passing))
+        model.check(world)
+    assert [version.phase for version in world.hub.ledger] == [Phase.DRAINING, Phase.PRIMARY]
+    model.check_the_end(world)
+
+
 ONE_TROUBLE = STARTS["a rotation in two regions, and one trouble"][0]
 A_BACKUP = STARTS["a rotation, and a backup that is restored"][0]
 MUTANTS: dict[str, tuple[object, str, object, Callable[[], World]]] = {

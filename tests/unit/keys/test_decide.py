@@ -1,0 +1,44 @@
+"""Decisions that no short walk through the model of tests/property/keys comes to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from roadstead.api.conditions import Reason
+from roadstead.api.keyversion import KeyPhase as Phase
+from roadstead.keys import versions as life
+from roadstead.keys.decide import decide, target
+from roadstead.keys.schedule import Turn
+from roadstead.keys.state import Policy, RegionView, Ring
+from roadstead.keys.steps import Move, Reserve
+from roadstead.keys.versions import Version
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+POLICY = Policy(lead=timedelta(), soak=timedelta(), retention=DAY, skew=timedelta(), removal=DAY)
+
+
+def ring(count: int, *, since: datetime, due: bool = True) -> Ring:
+    """So many versions, the last of them the primary, in one region that has them all."""
+    phases = [Phase.DRAINING] * (count - 1) + [Phase.PRIMARY]
+    versions = tuple(Version(n, phase, since, fingerprint=f"f{n}") for n, phase in enumerate(phases, start=1))
+    view = RegionView("hkg", target(versions), reads=frozenset({count}), writes=count)
+    material = {version.number: version.fingerprint for version in versions}
+    return Ring(versions, (view,), POLICY, Turn(NOON if due else None, None), material=material)
+
+
+def test_a_keyset_that_is_full_takes_no_version_and_loses_those_that_have_ended() -> None:
+    decision = decide(ring(life.MOST_IN_KEYSET, since=NOON - 2 * DAY), NOON)
+    assert [wait.reason for wait in decision.waits] == [Reason.KEYSET_FULL]
+    assert [(step.version.number, step.to) for step in decision.steps if isinstance(step, Move)] == [(1, Phase.RETIRED)]
+
+
+def test_a_keyset_that_is_full_drops_nothing_that_is_kept() -> None:
+    decision = decide(ring(life.MOST_IN_KEYSET, since=NOON), NOON)
+    assert decision.steps == ()
+    assert [wait.reason for wait in decision.waits] == [Reason.KEYSET_FULL]
+
+
+def test_one_less_is_not_full() -> None:
+    decision = decide(ring(life.MOST_IN_KEYSET - 1, since=NOON), NOON)
+    assert decision.steps == (Reserve(life.MOST_IN_KEYSET, NOON),)
