@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from api_key_cases import FINGERPRINT, key_version, ring
+from approvals import approval
 from clusters import fresh_namespace, kubectl, run_kubectl
 from localkube.bare import BareCluster
 from localkube.rest import Api, ApiError
-from approvals import approval
 from roadstead.api.approval import ApprovalPhase, ApprovalStatus
 from roadstead.api.chatservice import (
     ChatServiceStatus,
