@@ -60,7 +60,7 @@ class KeyPhase(StrEnum):
     REMOVED = "Removed"
     """Its wrapped material was deleted. Old backups may hold it."""
     SHREDDED = "Shredded"
-    """So was the key that it was wrapped with: no backup helps (destroyed)."""
+    """So was the key that it was wrapped with: a backup helps only if it has that key, too (destroyed)."""
     DISCARDED = "Discarded"
     """It never was primary, so nothing was written with it."""
     COMPROMISED = "Compromised"
@@ -129,8 +129,9 @@ class KeyVersionStatus(Model):
         description="Reserved: its number is taken. Staged: its material is durable. Published: regions are given it. "
         "Ready: every region has proved that it reads with it. Primary: regions write with it. Superseded: another is "
         "primary. Draining: decrypts only. Retired: no region has it. Removed: its material was deleted. Shredded: so "
-        "was what could unwrap a backup. Discarded: never was primary. Suspended: decrypts only until a person says "
-        "otherwise. Compromised: read only to write anew.",
+        "was every key that it was wrapped with; a backup of the hub that has such a key, too, still opens it. "
+        "Discarded: never was primary. Suspended: decrypts only until a person says otherwise. Compromised: read only "
+        "to write anew.",
     )
     since: Timestamp | None = Field(default=None, description="When it came into its phase.")
     staged_at: Timestamp | None = Field(default=None, description="When its material was durable.")

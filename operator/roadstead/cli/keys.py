@@ -143,7 +143,7 @@ def remove(
     up_to: Annotated[int, typer.Option("--up-to", metavar="N", min=1, help="The newest of the versions.")],
     reason: Reason,
     shred: Annotated[
-        bool, typer.Option("--shred", help="Destroy also what could unwrap them in a backup. For ever.")
+        bool, typer.Option("--shred", help="Destroy also the keys that they were wrapped with. For ever.")
     ] = False,
     namespace: RingNamespace = "",
     expires: Expires = "24h",

@@ -79,11 +79,14 @@ async def ask(access: Access, act: Act, request: Request) -> None:
 
 
 def bound(ring: Mapping[str, Any], request: Request) -> Request:
-    """The same with everything that it has to be bound to: which keyset is adopted, where nobody has said it.
+    """The same with everything that it has to be bound to: which keyset is adopted, and how long a removal waits.
 
     Raises:
         Failure: the ring's status does not say it either.
     """
+    delay = (ring.get("spec") or {}).get("removalDelay")
+    if request.operation == "RemoveVersions" and delay:
+        return replace(request, parameters={**request.parameters, "delay": delay})
     if request.operation != "AdoptKeyset" or "keyset" in request.parameters:
         return request
     region = request.parameters["region"]

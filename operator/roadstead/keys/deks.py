@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -94,10 +94,10 @@ class Deks:
     async def make(self, entry: KeyVersion, known: Stored, provider: KekProviderKind) -> None:
         """Make the material of a version whose number was taken, unless it is there; see `keep`."""
         material = Material(entry.spec.number, entry.spec.key_type, self._random(KEY_BYTES))
-        await self.keep(entry, material, known, provider)
+        await self._keep(entry, material, known, provider)
 
     async def keep(self, entry: KeyVersion, material: Material, known: Stored, provider: KekProviderKind) -> None:
-        """Wrap and store the material of a version whose number was taken, unless it has some.
+        """Wrap and store the material of a version whose number was taken, unless it is there.
 
         Args:
             entry: of the ledger.
@@ -106,8 +106,17 @@ class Deks:
             provider: where the first KEK of a ring is made.
 
         Raises:
-            Terminal: a Secret of its name is there, and was made for another intent.
+            Terminal: a Secret of its name is there, and was made for another intent, or holds other material.
         """
+        there = await self._keep(entry, material, known, provider)
+        if there.fingerprint != fingerprint(entry.spec.ring_id, material):
+            raise Terminal(
+                f"Secret {self._namespace}/{there.secret} holds other material than what version {entry.spec.number} "
+                "is to have, made meanwhile for the same number; nobody was given it: delete that Secret"
+            )
+
+    async def _keep(self, entry: KeyVersion, material: Material, known: Stored, provider: KekProviderKind) -> Dek:
+        """The same; what is there then may be what another operator has made for the same intent."""
         spec = entry.spec
         # The first KEK is made for the intent of the first version, which is in the ledger.
         intent = kek_rotation.present(known, {}) or KekIntent(1, spec.operation, provider, None)
@@ -132,6 +141,7 @@ class Deks:
                 f"Secret {self._namespace}/{dek.secret} exists and was not made for KeyVersion "
                 f"{entry.metadata.namespace}/{entry.metadata.name}; delete it"
             )
+        return there
 
     async def open(self, ring_id: str, deks: Iterable[Dek]) -> list[Material]:
         """The material itself, of versions that are stored.
@@ -232,17 +242,37 @@ class Deks:
         """Every KEK of a ring in a provider."""
         return await self._providers[provider].keks(ring_id)
 
-    async def shred(self, ring_id: str, up_to: int) -> tuple[Kek, ...]:
-        """Destroy the KEKs up to a generation that nothing is wrapped with: backups that they opened are worth nothing.
+    async def shred(
+        self, ring_id: str, up_to: int, past: Collection[KekProviderKind] = ()
+    ) -> tuple[tuple[Kek, ...], tuple[Kek, ...]]:
+        """Destroy the KEKs up to a generation that nothing is wrapped with, and look what is left of that generation.
 
         The newest that was asked for stays. Where a KEK may be that cannot be looked at now, an error says so, and the
         rest is not touched.
 
+        Args:
+            ring_id: of the ring.
+            up_to: the last generation that may go.
+            past: providers that may have KEKs of the ring although nothing in the hub says so.
+
         Returns:
-            What was destroyed.
+            What was destroyed, and what is there all the same.
         """
         stored = await self.stored(ring_id, {})
-        needed = {copy.provider for copy in stored.copies} | {intent.provider for intent in stored.intents}
+        needed = {copy.provider for copy in stored.copies} | {intent.provider for intent in stored.intents} | set(past)
+        gone = []
+        for provider, there in await self._everywhere(ring_id, needed):
+            for kek in kek_rotation.unused(there, stored, up_to):
+                await provider.destroy(kek)
+                gone.append(kek)
+        # Once more: what the provider says, and not what it was told.
+        found = [kek for _, there in await self._everywhere(ring_id, needed) for kek in there]
+        return tuple(gone), tuple(kek for kek in found if kek.name.generation <= up_to)
+
+    async def _everywhere(
+        self, ring_id: str, needed: Collection[KekProviderKind]
+    ) -> list[tuple[KekProvider, tuple[Kek, ...]]]:
+        """Every KEK of a ring, by provider; without those that are not set up and not needed."""
         found = []
         for kind, provider in self._providers.items():
             try:
@@ -250,12 +280,7 @@ class Deks:
             except keks.ProviderRefuses as error:
                 if kind in needed or error.reason is not keks.Reason.NOT_CONFIGURED:
                     raise
-        gone = []
-        for provider, there in found:
-            for kek in kek_rotation.unused(there, stored, up_to):
-                await provider.destroy(kek)
-                gone.append(kek)
-        return tuple(gone)
+        return found
 
     async def destroy(self, kek: Kek, provider: KekProviderKind) -> None:
         """Destroy one KEK."""

@@ -167,18 +167,19 @@ async def test_what_is_removed_and_shredded_is_gone_and_nothing_else(
 ) -> None:
     entries = await with_versions(deks, ring_id, 3, PKCS11)
     before = await deks.stored(ring_id, entries)
-    assert await deks.shred(ring_id, 1) == (), "it is in use"
+    used = before[1].kek
+    assert await deks.shred(ring_id, 1) == ((), (used,)), "it is in use"
     await deks.remove(ring_id, 1)
     assert sorted(await deks.stored(ring_id, entries)) == [2, 3]
-    assert await deks.shred(ring_id, 1) == (), "others are wrapped with it"
+    assert await deks.shred(ring_id, 1) == ((), (used,)), "others are wrapped with it"
     del entries[1]
     view = due(await deks.stored(ring_id, entries), PKCS11, clock)
     view = replace(view, rules=Rules(PKCS11, timedelta(days=900), above=1))
     await KekKeeper(deks).keep(ring_id, "chat/ring", view, clock, nobody)
     old = before[1].kek
-    assert await deks.shred(ring_id, 1) == (old,)
+    assert await deks.shred(ring_id, 1) == ((old,), ())
     assert [kek.name.generation for kek in await deks.listed(ring_id, PKCS11)] == [2]
-    assert await deks.shred(ring_id, 2) == (), "the present one stays"
+    assert (await deks.shred(ring_id, 2))[0] == (), "the present one stays"
     with pytest.raises(ProviderRefuses) as caught:
         await deks.open(ring_id, [replace((await deks.stored(ring_id, entries))[2], kek=old)])
     assert caught.value.reason is Reason.KEK_MISSING
@@ -194,7 +195,9 @@ async def test_nothing_is_shredded_while_a_provider_that_has_keys_cannot_be_look
         await without.shred(ring_id, 1)
     await deks.remove(ring_id, 1)
     assert not await deks.stored(ring_id, entries)
-    assert await without.shred(ring_id, 1) == (), "nothing says that there ever was another provider"
+    assert await without.shred(ring_id, 1) == ((), ()), "nothing says that there ever was another provider"
+    with pytest.raises(ProviderRefuses, match="set it up"):
+        await without.shred(ring_id, 1, [PKCS11])
 
 
 async def test_what_two_have_made_at_once_is_collected_when_nobody_can_need_it(

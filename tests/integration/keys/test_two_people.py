@@ -99,7 +99,7 @@ def test_a_version_retires_when_nobody_stores_anything_of_it_and_comes_back_when
     for user in users:
         user.prove({})
     message = ended(world, ask(name, "RemoveVersions", upTo="1", shred="true"), seconds=RETENTION_SECONDS)
-    assert message == "1 versions up to 1 are shredded: no KEK is left that opens a backup of them"
+    assert message.startswith("1 versions up to 1 are shredded, and the KEKs destroyed that they were wrapped with; ")
     assert phases(world, name) == {1: "Shredded", 2: "Primary"}
     ring_id = status_of(world, name)["ringID"]
     secrets = {s["metadata"]["name"] for s in world.at_hub.items("secrets", "roadstead-system")}
@@ -164,6 +164,8 @@ def test_a_shorter_retention_counts_from_its_approval_on(world: World, make: Mak
         ("CompromiseVersion", {"version": "9"}, "version is 9, but the ring has no such version"),
         ("CompromiseVersion", {"version": "one"}, "spec.parameters.version is one, which is no number"),
         ("RemoveVersions", {"upTo": "1"}, "version 1 is Primary, and regions have it"),
+        ("RemoveVersions", {"upTo": "999999"}, "upTo is 999999, but the newest version is 1"),
+        ("ShortenRetention", {"retention": "30d"}, "write spec.retention first"),
         ("AdoptKeyset", {"region": "hkg", "keyset": "0123456789abcdef"}, "but region hkg has the keyset"),
         ("AdoptKeyset", {"region": "sgp", "keyset": "0123456789abcdef"}, "region is sgp, which spec.regions"),
         ("Anything", {}, "spec.operation is Anything, which is no operation of a KeyRing"),

@@ -114,6 +114,12 @@ def test_what_can_be_done_may_be_asked_for() -> None:
         _check(found, asked)
 
 
+def test_a_removal_waits_as_long_as_the_ring_says_when_it_is_asked_for() -> None:
+    body = {**ring(regions=[region("hkg")]), "spec": {"removalDelay": "30d"}}
+    assert bound(body, request("RemoveVersions", upTo="4")).parameters == {"upTo": "4", "delay": "30d"}
+    assert bound(body, request(version="4")).parameters == {"version": "4"}
+
+
 def test_a_keyset_that_is_taken_over_is_the_one_in_the_status() -> None:
     asked = request("AdoptKeyset", region="hkg")
     body = ring(regions=[region("hkg", keyset="0123456789abcdef"), region("sin")])
