@@ -52,7 +52,7 @@ class Desk:
         self.hub, self.clock = FakeHub(), FakeClock()
         self.kubernetes = KubernetesProvider(self.hub, "system", secrets.token_bytes)  # type: ignore[arg-type]
         providers = {KUBERNETES: self.kubernetes, PKCS11: NotConfigured("set keys.pkcs11")}
-        self.deks = Deks(self.hub, "system", providers, secrets.token_bytes)  # type: ignore[arg-type,dict-item]
+        self.deks = Deks(self.hub, "system", providers, secrets.token_bytes)  # type: ignore[arg-type]
         self.ctx: Any = SimpleNamespace(
             hub=SimpleNamespace(client=self.hub),
             clock=self.clock,
