@@ -151,7 +151,10 @@ class KeyRingReconciler:
         if ring.status.ring_id is None:
             ring_id = self._ring_id(key, ctx)
             # Before anything carries it: what was made for an identity that nobody knows is lost.
-            known = ring.status.model_copy(update={"ring_id": ring_id})
+            # A ring that was made again has data of before: what it is to be kept for was agreed, and is lost with it.
+            agreed = orders.FOREVER if self._ledger(key.namespace, ring_id, ctx) else ""
+            retention = orders.retention(ring.spec.retention, agreed).text
+            known = ring.status.model_copy(update={"ring_id": ring_id, "retention": retention})
             await status.write(ctx, KEY_RINGS, body, dump(known))
             ctx.queue.add(key)
             return Result()

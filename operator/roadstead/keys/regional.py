@@ -50,6 +50,8 @@ KEYSET_KEY: Final = "keyset.json"
 RING_KEY: Final = "ring.json"
 MOST_COUNTED: Final = 10_000
 """Versions in an inventory: several times as many as a ring may have."""
+MOST_INSTANCE: Final = 128
+"""Characters of what tells one start of a process from another."""
 MOST_NUMBER: Final = 2**32 - 1
 """The highest number that a ciphertext can name."""
 
@@ -234,7 +236,8 @@ def answers_in(config_map: Mapping[str, Any] | None) -> tuple[Answer, ...]:
             reads = {int(number): b64decode(mac, validate=True) for number, mac in said["reads"].items()}
             writes = b64decode(said["writes"], validate=True)
             statement = _inventory(said.get("inventory")), _wanted(said.get("wanted", []))
-            found.append(Answer(pod, str(said["instance"]), int(said["generation"]), reads, writes, *statement))
+            instance = _instance(said["instance"])
+            found.append(Answer(pod, instance, int(said["generation"]), reads, writes, *statement))
         except _UNREADABLE:
             continue
     return tuple(found)
@@ -256,6 +259,17 @@ def consumers(pods: Iterable[Mapping[str, Any]], label: str, elsewhere: frozense
         if (pod.get("status") or {}).get("phase") not in ended
         and (pod["metadata"].get("labels") or {}).get(label) not in elsewhere
     )
+
+
+def _instance(said: Any) -> str:
+    """What tells one start of a process from another.
+
+    Raises:
+        ValueError: it cannot be one: what has no bytes can be in no proof, and would end the pass over the whole ring.
+    """
+    if not isinstance(said, str) or not said.isascii() or len(said) > MOST_INSTANCE:
+        raise ValueError("an instance that cannot be one")
+    return said
 
 
 def _inventory(said: Any) -> dict[int, int] | None:

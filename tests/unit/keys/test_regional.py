@@ -181,6 +181,13 @@ def test_who_says_what_cannot_be_is_believed_in_nothing(changes: dict[str, Any])
     assert answer.pod == "pod-2"
 
 
+@pytest.mark.parametrize("instance", ["\ud800", "\u00e4", "x" * 129, 7, None, ["a"]])
+def test_what_tells_no_start_of_a_process_apart_is_no_answer(instance: object) -> None:
+    """It has no bytes that a proof could be taken of; a pod must not end the pass over the whole ring with it."""
+    text = json.dumps({"instance": instance, "generation": 1, "reads": {}, "writes": ""})
+    assert answers_in({"data": {"pod-1": text}}) == ()
+
+
 def test_pods_that_have_ended_use_nothing() -> None:
     pods = [
         {"metadata": {"uid": phase}, "status": {"phase": phase}}

@@ -153,6 +153,22 @@ def test_what_is_done_is_counted_by_version(tmp_path: Path) -> None:
     assert (counts.encrypts, counts.decrypts, counts.rewraps, counts.unknown) == ({3: 2}, {3: 2, 2: 1}, {2: 1}, 3)
 
 
+def test_what_came_is_not_asked_for_again_when_it_goes(tmp_path: Path) -> None:
+    ring = opened(tmp_path)
+    with pytest.raises(UnknownVersionError):
+        ring.decrypt(primitive(1).encrypt(b"", b""), b"")
+    assert ring.wanted == {1}
+    with_second(tmp_path, 1)
+    ring.reload()
+    assert ring.wanted == set()
+    shutil.rmtree(tmp_path / "rewrap")
+    ring.reload()
+    assert ring.wanted == set()
+    with pytest.raises(UnknownVersionError):
+        ring.decrypt(primitive(1).encrypt(b"", b""), b"")
+    assert ring.wanted == {1}, "it is missed anew"
+
+
 def test_an_inventory_names_every_version_that_is_held(tmp_path: Path) -> None:
     ring = opened(tmp_path)
     with_second(tmp_path, 1)

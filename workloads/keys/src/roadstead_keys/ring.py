@@ -106,7 +106,6 @@ class Ring:
         self._rewrap = rewrap
         self._rewrap_problem = ""
         self._held = Held(*_load(directory))
-        self._take_rewrap()
         self._reloading = threading.Lock()
         self._counting = threading.Lock()
         self._encrypts: Counter[int] = Counter()
@@ -114,6 +113,7 @@ class Ring:
         self._rewraps: Counter[int] = Counter()
         self._unknown = 0
         self._wanted: frozenset[int] = frozenset()
+        self._take_rewrap()
 
     @classmethod
     def open(cls, directory: str | Path, rewrap: str | Path | None = None) -> Ring:
@@ -276,6 +276,9 @@ class Ring:
             self._rewrap_problem = str(error)
         if fresh is not known:
             self._held = Held(held.bundle, held.keys, fresh)
+        with self._counting:
+            # What came is not missed any more: when it goes again, somebody has said that nothing of it is left.
+            self._wanted -= self._held.versions
 
 
 def version_of(ciphertext: bytes) -> int:
