@@ -156,7 +156,8 @@ def _shown(ring: Ring, now: datetime) -> Step | None:
             return Note(version, replace(version, rewrapped=False))
         done = barriers.stored_nowhere(ring, version) or (_is_past_retention(ring, version, now) and _all_back(ring))
         if not version.rewrapped and version.number not in wanted and done:
-            return Note(version, replace(version, rewrapped=True))
+            # Its removal counts from now: a count that was wrong shows when something of it is met.
+            return Note(version, replace(version, rewrapped=True, retained_from=now))
     if any(_is_back(ring, region) for region in ring.regions):
         # It may have written with what it had until a moment ago, so retention counts from now.
         for version in ring.versions:
@@ -255,7 +256,7 @@ def _may_be_removed(ring: Ring, version: Version, now: datetime) -> bool:
         version.number <= ring.removable
         and version.phase in life.REMOVABLE
         and not version.given
-        and now >= version.since + ring.policy.removal + ring.policy.skew
+        and now >= version.last_written + ring.policy.removal + ring.policy.skew
     )
 
 

@@ -159,8 +159,8 @@ def removal(versions: Iterable[Version], up_to: int, delay: timedelta, now: date
     meant = sorted((version for version in versions if version.number <= up_to), key=lambda version: version.number)
     living = tuple(v for v in meant if v.phase not in life.REMOVABLE | _GONE or v.given)
     left = tuple(version for version in meant if version.phase not in _GONE)
-    until = min((version.since + delay for version in left if version not in living), default=None)
-    early = (v.number for v in left if v in living or now < v.since + delay)
+    until = min((version.last_written + delay for version in left if version not in living), default=None)
+    early = (v.number for v in left if v in living or now < v.last_written + delay)
     first_early = min(early, default=up_to + 1)
     released = max((version.number for version in meant if version.number < first_early), default=0)
     return Removal(living, left, len(meant), until, released)
@@ -179,7 +179,7 @@ def unfinished(found: Removal, waits: str, now: datetime) -> tuple[str, float | 
         return f"{removed}; {'; '.join(_lives(version) for version in found.living[:_MOST_NAMED])}", None
     if found.until is not None and now < found.until:
         return f"{removed}; the next from {found.until:%Y-%m-%dT%H:%M:%SZ} on", (found.until - now).total_seconds()
-    due = min(found.left, key=lambda version: version.since)
+    due = min(found.left, key=lambda version: version.last_written)
     return f"{removed}; version {due.number} is next" + (f", and waits: {waits}" if waits else ""), None
 
 

@@ -360,9 +360,9 @@ class KeyRingReconciler:
         work.ctx.resources.upsert(KEY_VERSIONS.kind, made)
 
     async def _tell_of(self, version: Version, after: Version, work: _Pass) -> None:
-        if after.retained_from != version.retained_from:
-            return  # what happened is that a region is back, and that is told
         rewrapped = after.rewrapped and not version.rewrapped
+        if after.retained_from != version.retained_from and not rewrapped:
+            return  # what happened is that a region is back, and that is told
         if rewrapped:
             reason, note = "VersionRewrapped", f"nothing is stored any more that version {version.number} has encrypted"
         else:
@@ -584,7 +584,7 @@ def _look_again(facts: derived.Facts, now: datetime, planned: float | None) -> f
     moments = [wait.until for wait in facts.decision.waits if wait.until is not None]
     moments += [facts.next] if facts.next is not None else []
     moments += [
-        v.since + facts.ring.spec.removal_delay + SKEW
+        v.last_written + facts.ring.spec.removal_delay + SKEW
         for v in facts.versions
         if v.phase in life.REMOVABLE and v.number <= facts.ring.status.removable
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from roadstead.api.conditions import Reason
 from roadstead.api.keyversion import KeyPhase as Phase
 from roadstead.keys import versions as life
-from roadstead.keys.decide import decide, target
+from roadstead.keys.decide import decide, rewrap_target, target
 from roadstead.keys.schedule import Turn
 from roadstead.keys.state import Policy, RegionView, Ring
-from roadstead.keys.steps import Move, Reserve
+from roadstead.keys.steps import Move, Note, Reserve
 from roadstead.keys.versions import Version
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,3 +43,27 @@ def test_a_keyset_that_is_full_drops_nothing_that_is_kept() -> None:
 def test_one_less_is_not_full() -> None:
     decision = decide(ring(life.MOST_IN_KEYSET - 1, since=NOON), NOON)
     assert decision.steps == (Reserve(life.MOST_IN_KEYSET, NOON),)
+
+
+def test_the_removal_of_what_was_written_anew_counts_from_then_on() -> None:
+    long_ago = NOON - 40 * DAY
+    versions = (
+        Version(1, Phase.COMPROMISED, long_ago, fingerprint="f1"),
+        Version(2, Phase.PRIMARY, long_ago, fingerprint="f2"),
+    )
+    material = {1: "f1", 2: "f2"}
+    policy = Policy(lead=timedelta(), soak=timedelta(), retention=None, skew=timedelta(), removal=30 * DAY)
+
+    def decided(one: Version, now: datetime) -> tuple[object, ...]:
+        ledger = (one, versions[1])
+        region = RegionView("hkg", target(ledger), rewrap=rewrap_target(ledger), stored={1: 0})
+        view = replace(region, reads=frozenset({2}), writes=2)
+        return decide(Ring(ledger, (view,), policy, Turn(None, None), material=material, removable=1), now).steps
+
+    (note,) = decided(versions[0], NOON)
+    assert isinstance(note, Note)
+    assert note.after.rewrapped
+    assert decided(note.after, NOON + 29 * DAY) == ()
+    (move,) = decided(note.after, NOON + 30 * DAY)
+    assert isinstance(move, Move)
+    assert move.to is Phase.REMOVED
