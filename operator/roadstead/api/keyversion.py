@@ -153,8 +153,8 @@ class KeyVersionStatus(Model):
     retained_from: Timestamp | None = Field(
         default=None,
         description="From when spec.retention and spec.removalDelay count, where that is later than since: a region "
-        "that was excluded had been able to write with it until it came back, or the last of it was written anew. Absent: "
-        "from since on.",
+        "that was excluded had been able to write with it until it came back, or the last of it was written anew. "
+        "Absent: from since on.",
     )
     rewrapped: bool = Field(
         default=False,
