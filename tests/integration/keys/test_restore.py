@@ -107,7 +107,7 @@ def test_a_hub_from_a_backup_overwrites_nothing_and_takes_over_what_a_region_has
     backed_up: Callable[[Story], None],
     lost: Callable[[Story], None],
 ) -> None:
-    name = make(*REGIONS)
+    name = make(*REGIONS, retention="90d")
     settled(world, name, 1)
     story = Story(world, name, {one: pod(name, one) for one in REGIONS})
     story.come(v1="Primary")
