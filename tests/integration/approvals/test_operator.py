@@ -275,6 +275,7 @@ def test_another_policys_refusal_does_not_stand_for_ours(office: Office) -> None
             office.hub.api.request("DELETE", path)
         office.hub.api.request("POST", bindings, binding)
     eventually(lambda: refused(office, {"kind": "KeyRing", "name": "forged", "uid": office.ring("forged-2")}))
+    eventually(lambda: not unlabelled_is_refused(office))  # the API server forgets a policy a moment after it is gone
 
 
 def unlabelled_is_refused(office: Office) -> bool:
