@@ -228,56 +228,6 @@ def test_nothing_is_begun_where_forged_names_are_not_refused(office: Office) -> 
     eventually(lambda: refused(office, subject))
 
 
-def test_another_policys_refusal_does_not_stand_for_ours(office: Office) -> None:
-    """It refuses what the operator asks for in a dry run, and nothing else; ours is not in force."""
-    binding = next(
-        b for b in chart() if b["kind"].endswith("PolicyBinding") and b["metadata"]["name"].endswith("approvals")
-    )
-    group = "/apis/admissionregistration.k8s.io/v1"
-    bindings, policies = f"{group}/validatingadmissionpolicybindings", f"{group}/validatingadmissionpolicies"
-    rule = {"apiGroups": ["roadstead.dev"], "apiVersions": ["*"], "resources": ["approvals"], "operations": ["CREATE"]}
-    everybody_must = {
-        "metadata": {"name": "owner"},
-        "spec": {
-            "matchConstraints": {"resourceRules": [rule]},
-            "validations": [{"expression": "has(object.metadata.labels)", "message": "metadata.labels has no owner"}],
-        },
-    }
-    bound = {"metadata": {"name": "owner"}, "spec": {"policyName": "owner", "validationActions": ["Deny"]}}
-    labels = {"owner": "us"}
-    office.hub.api.request("POST", policies, everybody_must)
-    office.hub.api.request("POST", bindings, bound)
-    try:
-        eventually(lambda: unlabelled_is_refused(office))
-        office.hub.api.request("DELETE", f"{bindings}/{binding['metadata']['name']}")
-        subject = {"kind": "KeyRing", "name": "ruled", "uid": office.ring("ruled")}
-
-        def asked() -> Body | None:
-            try:
-                return office.ask(
-                    "ruled", metadata__labels=labels, spec__subject=subject, spec__approvals={APPROVER: ""}
-                )
-            except ApiError:
-                return None
-
-        body = eventually(asked) or {}
-
-        def told() -> bool:
-            status = office.status(body)
-            assert "metadata.labels has no owner" in status.get("message", ""), status
-            assert status["phase"] == "Pending", status
-            return True
-
-        eventually(told)
-        assert office.left(body) is None
-    finally:
-        for path in (f"{bindings}/owner", f"{policies}/owner"):
-            office.hub.api.request("DELETE", path)
-        office.hub.api.request("POST", bindings, binding)
-    eventually(lambda: refused(office, {"kind": "KeyRing", "name": "forged", "uid": office.ring("forged-2")}))
-    eventually(lambda: not unlabelled_is_refused(office))  # the API server forgets a policy a moment after it is gone
-
-
 def unlabelled_is_refused(office: Office) -> bool:
     try:
         office.hub.api.request(
@@ -344,3 +294,53 @@ def test_the_command_line_tells_why_a_person_may_not(office: Office) -> None:
     eventually(lambda: run(editor, "approvals"))
     said = run(editor, "approve", "unheard", "--yes", code=ExitCode.REFUSED).stderr
     assert "who may not approve; ask for the verb approve on approvals.roadstead.dev" in said
+
+
+def test_another_policys_refusal_does_not_stand_for_ours(office: Office) -> None:
+    """It refuses what the operator asks for in a dry run, and nothing else; ours is not in force."""
+    binding = next(
+        b for b in chart() if b["kind"].endswith("PolicyBinding") and b["metadata"]["name"].endswith("approvals")
+    )
+    group = "/apis/admissionregistration.k8s.io/v1"
+    bindings, policies = f"{group}/validatingadmissionpolicybindings", f"{group}/validatingadmissionpolicies"
+    rule = {"apiGroups": ["roadstead.dev"], "apiVersions": ["*"], "resources": ["approvals"], "operations": ["CREATE"]}
+    everybody_must = {
+        "metadata": {"name": "owner"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "has(object.metadata.labels)", "message": "metadata.labels has no owner"}],
+        },
+    }
+    bound = {"metadata": {"name": "owner"}, "spec": {"policyName": "owner", "validationActions": ["Deny"]}}
+    labels = {"owner": "us"}
+    office.hub.api.request("POST", policies, everybody_must)
+    office.hub.api.request("POST", bindings, bound)
+    try:
+        eventually(lambda: unlabelled_is_refused(office))
+        office.hub.api.request("DELETE", f"{bindings}/{binding['metadata']['name']}")
+        subject = {"kind": "KeyRing", "name": "ruled", "uid": office.ring("ruled")}
+
+        def asked() -> Body | None:
+            try:
+                return office.ask(
+                    "ruled", metadata__labels=labels, spec__subject=subject, spec__approvals={APPROVER: ""}
+                )
+            except ApiError:
+                return None
+
+        body = eventually(asked) or {}
+
+        def told() -> bool:
+            status = office.status(body)
+            assert "metadata.labels has no owner" in status.get("message", ""), status
+            assert status["phase"] == "Pending", status
+            return True
+
+        eventually(told)
+        assert office.left(body) is None
+    finally:
+        for path in (f"{bindings}/owner", f"{policies}/owner"):
+            office.hub.api.request("DELETE", path)
+        office.hub.api.request("POST", bindings, binding)
+    eventually(lambda: refused(office, {"kind": "KeyRing", "name": "forged", "uid": office.ring("forged-2")}))
+    eventually(lambda: not unlabelled_is_refused(office))  # the API server forgets a policy a moment after it is gone
